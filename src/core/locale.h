@@ -1,0 +1,20 @@
+/* locale.h: zones, languages and dates for people; ICU behind it. */
+#ifndef BIZ_LOCALE_H
+#define BIZ_LOCALE_H
+
+#include <apr_pools.h>
+#include <apr_time.h>
+
+/* BCP 47 tag such as "de" or "pt-BR" in canonical form, NULL where ICU does not know the
+ * language. */
+const char *biz_locale_canonical(apr_pool_t *pool, const char *tag);
+/* 1 for an IANA zone name as ICU has it ("Europe/Berlin"); offsets and "Mars/X" give 0. */
+int biz_zone_is_known(const char *zone);
+/* 1 for a currency of ISO 4217 that ICU knows, in lower or upper case. */
+int biz_currency_is_known(const char *currency);
+
+/* "Monday 5 October 2026, 10:30 (Europe/Berlin, UTC+2)" in the locale's own words and order. */
+const char *biz_format_instant(apr_pool_t *pool, apr_time_t t, const char *locale,
+                               const char *zone);
+
+#endif

@@ -1,0 +1,53 @@
+/* shared.h: the few words that all processes of one server share.
+ *
+ * The module places one `biz_shared` in memory that outlives a graceful restart; bizapictl and the
+ * unit tests use one on their heap. Zeroed memory is a valid start. Nothing here is a lock: a
+ * process killed at any instruction leaves nothing behind that stops the others. */
+#ifndef BIZ_SHARED_H
+#define BIZ_SHARED_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <apr_pools.h>
+#include <apr_time.h>
+
+enum {
+    BIZ_SHARED_MAGIC = 0x42495a31, /* changes with the layout: a new module never reads an old one */
+    BIZ_HASH_SLOTS = 64,  /* upper bound of password hashes at once, one a processor is used */
+    BIZ_HASH_WAIT = 256   /* upper bound of requests that wait for one */
+};
+
+/* Lines that are written at most once a minute by the whole server. */
+typedef enum {
+    BIZ_MINUTE_STORE_DOWN,
+    BIZ_MINUTE_STORE_BACK,
+    BIZ_MINUTE_MAIL_OFF,
+    BIZ_MINUTE_MAIL_DOWN,
+    BIZ_MINUTE_REDIS_DOWN,
+    BIZ_MINUTE_LIMITED,
+    BIZ_MINUTE_LIMIT_FULL,
+    BIZ_MINUTE_BUSY,
+    BIZ_MINUTE_REMOTEIP,
+    BIZ_MINUTE_DESCRIPTORS,
+    BIZ_MINUTE_LINES
+} biz_minute_line;
+
+typedef struct {
+    _Atomic uint32_t magic;
+    _Atomic uint32_t hash_owner[BIZ_HASH_SLOTS]; /* pid, 0 when free */
+    _Atomic uint32_t hash_waiter[BIZ_HASH_WAIT]; /* pid, 0 when free */
+    _Atomic int64_t minute[BIZ_MINUTE_LINES];    /* when the line was last written, microseconds */
+    _Atomic uint64_t suppressed[BIZ_MINUTE_LINES]; /* how often it was held back since */
+    _Atomic uint64_t requests, limited, hashes, limit_evictions; /* counters for status */
+} biz_shared;
+
+/* 1 where the caller may write the line now; *held gets how many were held back before it. */
+int biz_minute(biz_shared *shared, biz_minute_line line, uint64_t *held);
+
+/* Takes one of `n` password-hash places, waiting at most `wait`. At most 4 n callers wait.
+ * APR_SUCCESS and *place; APR_EAGAIN when the queue is full; APR_TIMEUP. Places of killed
+ * processes are found and used again. */
+apr_status_t biz_hash_enter(biz_shared *shared, int n, apr_interval_time_t wait, int *place);
+void biz_hash_leave(biz_shared *shared, int place);
+
+#endif

@@ -1,0 +1,16 @@
+/* time.h: instants. Inside the program an instant is apr_time_t, microseconds of UTC since 1970;
+ * outside it is RFC 3339 with 'Z'. Zones and names of months come from ICU (locale.h). */
+#ifndef BIZ_TIME_H
+#define BIZ_TIME_H
+
+#include <apr_pools.h>
+#include <apr_time.h>
+
+/* "2026-10-25T08:00:00Z": whole seconds, rounded down. Years 0001 to 9999. */
+const char *biz_time_format(apr_pool_t *pool, apr_time_t t);
+
+/* RFC 3339 section 5.6 with an offset or 'Z'; fractions are cut at microseconds; a leap second, a
+ * day that does not exist, a missing zone and years beyond 9999 are refused. 1 and *out, or 0. */
+int biz_time_parse(const char *text, apr_time_t *out);
+
+#endif

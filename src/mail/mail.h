@@ -1,0 +1,79 @@
+/* mail.h: from a template and its values to a message, and from a message to a transport.
+ * Three files: template.c (text with {{marks}}), message.c (RFC 5322 and MIME, GMime behind it),
+ * transport.c (SMTP, SendGrid, files). Runs in the background thread and in bizapictl only. */
+#ifndef BIZ_MAIL_H
+#define BIZ_MAIL_H
+
+#include <apr_pools.h>
+#include <apr_tables.h>
+#include <apr_errno.h>
+#include <apr_time.h>
+#include "core/settings.h"
+#include "net/http.h"
+
+/* ---- templates ----
+ *
+ * conf/mail/<name>.txt and <name>.html. The .txt opens with "Subject: ..." and "Preheader: ..."
+ * lines and an empty line; both files may hold {{name}} (a value, escaped in HTML) and
+ * {{#name}}...{{/name}} (kept where the value is there and not empty). A mark without a value and
+ * an unclosed or unknown construct are errors, never an empty place. layout.txt and layout.html
+ * hold {{{content}}}, the one place that is not escaped. */
+typedef struct mail_templates mail_templates;
+
+/* Reads every template of the directory. NULL and *why ("file:line: what") where one is broken. */
+mail_templates *mail_templates_load(apr_pool_t *pool, const char *dir, const char **why);
+
+typedef struct {
+    const char *subject, *preheader, *text, *html;
+} mail_rendered;
+
+/* values: name -> text. The brand's values (business_name, primary, ...) are added by this
+ * function from settings. APR_NOTFOUND: no such template; APR_EINVAL and *why: a missing value. */
+apr_status_t mail_render(apr_pool_t *pool, const mail_templates *templates,
+                         const biz_settings *settings, const char *name, const char *locale,
+                         const apr_table_t *values, mail_rendered *out, const char **why);
+
+/* ---- messages ---- */
+
+typedef struct {
+    const char *id;       /* the outbox row's: makes Message-ID and the boundary */
+    const char *from;     /* "Name <a@b>" or "a@b" */
+    const char *to_name;  /* or NULL */
+    const char *to;       /* bare address */
+    const char *reply_to; /* or NULL */
+    apr_time_t date;
+} mail_envelope;
+
+/* CRLF text, byte-equal for equal input. CR, LF and NUL never pass from a value into a header. */
+apr_status_t mail_message(apr_pool_t *pool, const mail_envelope *envelope,
+                          const mail_rendered *rendered, const char **message, size_t *len,
+                          const char **why);
+/* The bare address of "Name <a@b>", NULL where there is none. */
+const char *mail_address_of(apr_pool_t *pool, const char *from);
+
+/* ---- transports ---- */
+
+typedef enum {
+    MAIL_SENT,
+    MAIL_RETRY,   /* not sent, try later */
+    MAIL_REFUSED, /* this message will never be taken: dead */
+    MAIL_OFF,     /* no transport is configured: skipped */
+    MAIL_BROKEN   /* the transport is misconfigured (login refused, key wrong): try later, say so */
+} mail_result;
+
+typedef struct mail_transport mail_transport;
+
+/* settings->mail decides. NULL and *why where it is no good. */
+mail_transport *mail_transport_new(apr_pool_t *pool, const biz_settings *settings,
+                                   const char **why);
+/* "smtp", "file", "sendgrid", "off" */
+const char *mail_transport_name(const mail_transport *transport);
+/* Sends once. A file transport writes DIR/<id>.eml by rename and does nothing where it is there
+ * already. *provider_id and *error may be set; both live in pool. */
+mail_result mail_send(mail_transport *transport, apr_pool_t *pool, const mail_envelope *envelope,
+                      const mail_rendered *rendered, const char **provider_id,
+                      const char **error);
+/* The form alone, for configuration tests: NULL when good. */
+const char *mail_spec_error(apr_pool_t *pool, const char *spec);
+
+#endif

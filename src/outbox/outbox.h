@@ -1,0 +1,57 @@
+/* outbox.h: everything that only notifies. A request writes a row and is done; the background
+ * thread of one of the server's processes works the rows under leases.
+ *
+ * States: queued -> sent | skipped (no transport) | dead (refused, or 10 tries) | dropped (there
+ * was nothing to send). A row whose worker was killed comes due again when its lease ends. */
+#ifndef BIZ_OUTBOX_H
+#define BIZ_OUTBOX_H
+
+#include <apr_pools.h>
+#include "core/json.h"
+#include "core/settings.h"
+#include "core/shared.h"
+#include "mail/mail.h"
+#include "store/store.h"
+
+/* Kinds of rows. The first three are written for every address that was typed, known or not, so
+ * that the request does the same work in both cases; which mail it becomes is found out later. */
+#define OUTBOX_FORGOT "forgot_password"   /* recipient: the address as typed, normalised */
+#define OUTBOX_REGISTER "register"        /* user_id: the user this request would have made */
+#define OUTBOX_RESEND "resend_verification"
+#define OUTBOX_NOTICE "security_notice"   /* user_id; data {"event":"password_changed", "ip":...} */
+
+/* Events of OUTBOX_NOTICE. */
+#define NOTICE_PASSWORD_CHANGED "password_changed"
+#define NOTICE_PASSWORD_RESET "password_reset"
+#define NOTICE_TOKEN_REUSED "token_reused"
+
+enum {
+    OUTBOX_LEASE_SECONDS = 60,
+    OUTBOX_BATCH = 20,
+    OUTBOX_MAX_TRIES = 10,
+    RESET_TOKEN_MINUTES = 60,
+    VERIFY_TOKEN_HOURS = 48,
+    MAILS_PER_ADDRESS_AND_HOUR = 3 /* of reset and of verification mails, each */
+};
+
+/* A row, due now. `data` may be NULL. Any of the texts may be NULL. */
+apr_status_t outbox_put(store *s, apr_pool_t *pool, const char *kind, const char *recipient,
+                        const char *user_id, biz_json *data);
+
+typedef struct outbox outbox;
+
+/* The worker. `key` (32 bytes) seals tokens into rows. Everything outlives the worker. */
+outbox *outbox_new(apr_pool_t *pool, store *s, const biz_settings *settings,
+                   const mail_templates *templates, const unsigned char *key, biz_shared *shared,
+                   const char **why);
+/* Works up to OUTBOX_BATCH due rows; stops between rows when *stopping becomes non-zero. *worked
+ * counts rows. One row never takes longer than 20 s. */
+apr_status_t outbox_work(outbox *o, apr_pool_t *pool, const volatile int *stopping, int *worked);
+
+/* For bizapictl and staff: due now again. STORE_ECOND where it is sent or being worked on. */
+apr_status_t outbox_retry(store *s, apr_pool_t *pool, const char *id);
+
+/* Delay before try n + 1 (n >= 1 tries made): 30 s doubling to 6 h, +- 20 % by `random`. */
+apr_interval_time_t outbox_backoff(int tries, unsigned random);
+
+#endif

@@ -1,0 +1,74 @@
+/* backend.h: what a backend of store.h gives; included by store.c, doc.c and the backends alone.
+ * store.c has checked arguments before a backend sees them. */
+#ifndef BIZ_STORE_BACKEND_H
+#define BIZ_STORE_BACKEND_H
+
+#include "store.h"
+
+struct store_doc {
+    apr_pool_t *pool;
+    const store_coll *coll;
+    const char *id;
+    int64_t version;
+    apr_time_t created_at, updated_at;
+    store_value *values; /* coll->field_count of them, by STORE_FID_PLACE */
+};
+
+/* A checked query: which conditions are on the index, what the order is, where the page starts. */
+typedef struct {
+    const store_coll *coll;
+    const store_index *index; /* NULL: ids */
+    const store_cond *conds;
+    size_t n_conds;
+    store_fid sort;           /* then by _id; STORE_ID where index is NULL */
+    int descending;
+    int limit;
+    int has_after;            /* the page starts after (after_value, after_id) */
+    store_value after_value;
+    const char *after_id;
+} store_plan;
+
+typedef struct {
+    const char *name;
+    apr_status_t (*open)(store *s, const char *url, const store_options *o, const char **why);
+    apr_status_t (*migrate)(store *s, apr_pool_t *pool);
+    apr_status_t (*ping)(store *s, apr_pool_t *pool);
+    apr_status_t (*check)(store *s, apr_pool_t *pool, const char **report);
+    apr_status_t (*get)(store *s, apr_pool_t *pool, const store_coll *coll, const char *id,
+                        store_doc **out);
+    /* doc has its id, version and times set already; *index as in store_insert(). */
+    apr_status_t (*insert)(store *s, apr_pool_t *pool, const store_doc *doc, const char **index);
+    /* The changes include version and updated_at already where the collection has them. */
+    apr_status_t (*update)(store *s, apr_pool_t *pool, const store_coll *coll, const char *id,
+                           const store_cond *conds, size_t n_conds, const store_change *changes,
+                           size_t n_changes, store_doc **after);
+    apr_status_t (*remove)(store *s, apr_pool_t *pool, const store_coll *coll, const char *id,
+                           const store_cond *conds, size_t n_conds);
+    apr_status_t (*counter)(store *s, apr_pool_t *pool, const char *name, int64_t delta,
+                            int64_t *value);
+    apr_status_t (*find)(store *s, apr_pool_t *pool, const store_plan *plan,
+                         apr_array_header_t *docs);
+    apr_status_t (*claim)(store *s, apr_pool_t *pool, const store_plan *plan,
+                          const store_change *changes, size_t n_changes, store_doc **after);
+    apr_status_t (*update_each)(store *s, apr_pool_t *pool, const store_plan *plan,
+                                const store_change *changes, size_t n_changes, int *changed);
+    apr_status_t (*sweep)(store *s, apr_pool_t *pool, const store_coll *coll, apr_time_t now,
+                          int limit, int *removed);
+    apr_status_t (*count)(store *s, apr_pool_t *pool, const store_coll *coll, int64_t *count);
+} store_backend;
+
+struct store {
+    apr_pool_t *pool;
+    const store_backend *backend;
+    store_options options;
+    const char *shown; /* the url without secrets */
+    void *data;        /* the backend's own */
+};
+
+extern const store_backend store_sqlite_backend;
+extern const store_backend store_mongo_backend;
+
+/* A document with all fields null, for a backend to fill. */
+store_doc *store_doc_blank(apr_pool_t *pool, const store_coll *coll);
+
+#endif
