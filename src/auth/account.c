@@ -1,0 +1,101 @@
+/* account.c: see account.h. Ends sessions by raising the user's session_epoch, which every session
+ * carries from its login on: one document, one atomic change, no walk over sessions. */
+#include "account.h"
+
+#include <string.h>
+
+int account_role_is_known(const char *role)
+{
+    return role != NULL &&
+           (!strcmp(role, "customer") || !strcmp(role, "staff") || !strcmp(role, "admin"));
+}
+
+store_doc *account_make(apr_pool_t *pool, const account_new *account)
+{
+    store_doc *user = store_doc_new(pool, COLL_USERS);
+
+    store_set_str(user, USER_EMAIL, account->email);
+    store_set_str(user, USER_EMAIL_TYPED, account->typed != NULL ? account->typed : account->email);
+    store_set_str(user, USER_NAME, account->name);
+    store_set_str(user, USER_PHONE, account->phone);
+    store_set_str(user, USER_LOCALE, account->locale);
+    store_set_str(user, USER_TIMEZONE, account->timezone);
+    store_set_str(user, USER_ROLE, account->role != NULL ? account->role : "customer");
+    store_set_str(user, USER_PASSWORD_HASH, account->password_hash);
+    if (account->password_hash != NULL)
+        store_set_time(user, USER_PASSWORD_CHANGED_AT, apr_time_now());
+    store_set_bool(user, USER_EMAIL_VERIFIED, account->email_verified);
+    store_set_bool(user, USER_MFA_ENABLED, 0);
+    store_set_bool(user, USER_DISABLED, 0);
+    store_set_int(user, USER_SESSION_EPOCH, 1);
+    return user;
+}
+
+apr_status_t account_find(store *s, apr_pool_t *pool, const char *email, store_doc **user)
+{
+    store_cond conds[] = {STORE_EQ_STR(USER_EMAIL, email)};
+    store_query query = {.coll = COLL_USERS,
+                         .index = "users_email",
+                         .conds = conds,
+                         .n_conds = STORE_COUNT_OF(conds),
+                         .limit = 1};
+
+    return store_find_one(s, pool, &query, user);
+}
+
+apr_status_t account_set_password(store *s, apr_pool_t *pool, const char *user_id,
+                                  const char *hash, store_doc **after)
+{
+    store_change changes[] = {STORE_SET_STR(USER_PASSWORD_HASH, hash),
+                              STORE_SET_TIME(USER_PASSWORD_CHANGED_AT, apr_time_now()),
+                              STORE_INC_INT(USER_SESSION_EPOCH, 1)};
+
+    return store_update(s, pool, COLL_USERS, user_id, NULL, 0, changes, STORE_COUNT_OF(changes),
+                        after);
+}
+
+apr_status_t account_set_role(store *s, apr_pool_t *pool, const char *user_id, const char *role,
+                              store_doc **after)
+{
+    store_change changes[] = {STORE_SET_STR(USER_ROLE, role), STORE_INC_INT(USER_SESSION_EPOCH, 1)};
+
+    return store_update(s, pool, COLL_USERS, user_id, NULL, 0, changes, STORE_COUNT_OF(changes),
+                        after);
+}
+
+apr_status_t account_set_disabled(store *s, apr_pool_t *pool, const char *user_id, int disabled,
+                                  store_doc **after)
+{
+    store_change changes[] = {STORE_SET_BOOL(USER_DISABLED, disabled),
+                              STORE_INC_INT(USER_SESSION_EPOCH, 1)};
+
+    return store_update(s, pool, COLL_USERS, user_id, NULL, 0, changes, STORE_COUNT_OF(changes),
+                        after);
+}
+
+apr_status_t account_end_sessions(store *s, apr_pool_t *pool, const char *user_id,
+                                  store_doc **after)
+{
+    store_change changes[] = {STORE_INC_INT(USER_SESSION_EPOCH, 1)};
+
+    return store_update(s, pool, COLL_USERS, user_id, NULL, 0, changes, STORE_COUNT_OF(changes),
+                        after);
+}
+
+biz_json *account_json(apr_pool_t *pool, const store_doc *user)
+{
+    biz_json *json = biz_json_object(pool);
+
+    biz_json_set_str(json, "id", store_doc_id(user));
+    biz_json_set_str(json, "email", store_str(user, USER_EMAIL));
+    biz_json_set_str(json, "name", store_str(user, USER_NAME));
+    biz_json_set_str(json, "phone", store_str(user, USER_PHONE));
+    biz_json_set_str(json, "role", store_str(user, USER_ROLE));
+    biz_json_set_bool(json, "email_verified", store_bool(user, USER_EMAIL_VERIFIED));
+    biz_json_set_bool(json, "mfa_enabled", store_bool(user, USER_MFA_ENABLED));
+    biz_json_set_str(json, "locale", store_str(user, USER_LOCALE));
+    biz_json_set_str(json, "timezone", store_str(user, USER_TIMEZONE));
+    biz_json_set_time(json, "created_at", store_time(user, STORE_CREATED_AT));
+    biz_json_set_int(json, "version", store_doc_version(user));
+    return json;
+}
