@@ -46,7 +46,7 @@ int biz_minute(biz_shared *shared, biz_minute_line line, uint64_t *held);
 
 /* Takes one of `n` password-hash places, waiting at most `wait`. At most 4 n callers wait.
  * APR_SUCCESS and *place; APR_EAGAIN when the queue is full; APR_TIMEUP. Places of killed
- * processes are found and used again. */
+ * processes are found and used again. Each success counts one in `hashes`. */
 apr_status_t biz_hash_enter(biz_shared *shared, int n, apr_interval_time_t wait, int *place);
 void biz_hash_leave(biz_shared *shared, int place);
 

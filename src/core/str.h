@@ -39,7 +39,8 @@ const char *biz_printable(apr_pool_t *pool, const char *text, size_t max);
 /* "k***@example.com": an address as it may stand in a log. */
 const char *biz_mask_email(apr_pool_t *pool, const char *email);
 
-/* Strict decimal, whole text, within [min, max]. 1 and *out, or 0. */
+/* Strict decimal, whole text, within [min, max]; no '+', no leading zeros, no white space. 1 and
+ * *out, or 0. */
 int biz_parse_int(const char *text, int64_t min, int64_t max, int64_t *out);
 
 #endif

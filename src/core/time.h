@@ -6,8 +6,12 @@
 #include <apr_pools.h>
 #include <apr_time.h>
 
-/* "2026-10-25T08:00:00Z": whole seconds, rounded down. Years 0001 to 9999. */
+/* "2026-10-25T08:00:00Z": whole seconds, rounded down. Years 0001 to 9999; what lies outside of
+ * them is shown as the nearest second inside. */
 const char *biz_time_format(apr_pool_t *pool, apr_time_t t);
+enum { BIZ_TIME_SIZE = 21 };
+/* The same without a pool. */
+void biz_time_write(apr_time_t t, char out[BIZ_TIME_SIZE]);
 
 /* RFC 3339 section 5.6 with an offset or 'Z'; fractions are cut at microseconds; a leap second, a
  * day that does not exist, a missing zone and years beyond 9999 are refused. 1 and *out, or 0. */

@@ -1,0 +1,181 @@
+/* crypto.c: digests, MACs, key derivation and sealing, the only includer of OpenSSL. Called by
+ * auth, outbox, integrations and bizapictl. It fails closed: where an algorithm cannot run, the
+ * process ends, for no answer it could give would be a safe one. */
+#include "crypto.h"
+
+#include <limits.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/core_names.h>
+#include <openssl/crypto.h>
+#include <openssl/evp.h>
+#include <openssl/params.h>
+
+#include "log.h"
+#include "random.h"
+#include "str.h"
+
+enum { SEAL_VERSION = 1, NONCE_LEN = 12, TAG_LEN = 16 };
+
+/* Fetched once: a fetch takes locks of the whole process. */
+static pthread_once_t fetch_once = PTHREAD_ONCE_INIT;
+static EVP_MD *sha256;
+static EVP_MAC *hmac;
+static EVP_CIPHER *aes_gcm;
+
+static void must(int fine)
+{
+    if (!fine) {
+        biz_log(BIZ_LOG_ERR, 0,
+                BZ(0103) "OpenSSL cannot run SHA-256, HMAC or AES-256-GCM; the process ends; check "
+                         "openssl.cnf and the memory that is left");
+        abort();
+    }
+}
+
+static void fetch(void)
+{
+    sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+    hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
+    aes_gcm = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
+    must(sha256 && hmac && aes_gcm);
+}
+
+static void prepare(void)
+{
+    must(pthread_once(&fetch_once, fetch) == 0);
+}
+
+void biz_sha256(const void *data, size_t len, unsigned char out[BIZ_SHA256_LEN])
+{
+    prepare();
+    must(EVP_Digest(len ? data : "", len, out, NULL, sha256, NULL) == 1);
+}
+
+const char *biz_sha256_hex(apr_pool_t *pool, const char *text)
+{
+    unsigned char digest[BIZ_SHA256_LEN];
+
+    biz_sha256(text, strlen(text), digest);
+    return biz_hex(pool, digest, sizeof(digest));
+}
+
+void biz_hmac_sha256(const unsigned char *key, size_t key_len, const void *data, size_t len,
+                     unsigned char out[BIZ_SHA256_LEN])
+{
+    char name[] = "SHA256";
+    OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, name, 0),
+                           OSSL_PARAM_construct_end()};
+    size_t out_len = 0;
+    EVP_MAC_CTX *ctx;
+
+    prepare();
+    ctx = EVP_MAC_CTX_new(hmac);
+    must(ctx != NULL);
+    /* A NULL key would mean "the key set before". */
+    must(EVP_MAC_init(ctx, key ? key : (const unsigned char *)"", key_len, params) == 1);
+    must(EVP_MAC_update(ctx, len ? data : (const unsigned char *)"", len) == 1);
+    must(EVP_MAC_final(ctx, out, &out_len, BIZ_SHA256_LEN) == 1 && out_len == BIZ_SHA256_LEN);
+    EVP_MAC_CTX_free(ctx);
+}
+
+/* Extract with the salt that the RFC takes where none is given, expand to one block. */
+void biz_derive_key(const unsigned char master[BIZ_KEY_LEN], const char *label,
+                    unsigned char out[BIZ_KEY_LEN])
+{
+    static const unsigned char salt[BIZ_SHA256_LEN];
+    unsigned char prk[BIZ_SHA256_LEN];
+    unsigned char info[256];
+    size_t len = strlen(label);
+
+    must(len < sizeof(info));
+    memcpy(info, label, len);
+    info[len] = 1;
+    biz_hmac_sha256(salt, sizeof(salt), master, BIZ_KEY_LEN, prk);
+    biz_hmac_sha256(prk, sizeof(prk), info, len + 1, out);
+    biz_wipe(prk, sizeof(prk));
+}
+
+int biz_same(const void *a, const void *b, size_t len)
+{
+    return CRYPTO_memcmp(a, b, len) == 0;
+}
+
+int biz_same_text(const char *a, const char *b)
+{
+    size_t len;
+
+    if (!a || !b) {
+        return 0;
+    }
+    len = strlen(a);
+    return len == strlen(b) && biz_same(a, b, len);
+}
+
+void biz_wipe(void *data, size_t len)
+{
+    OPENSSL_cleanse(data, len);
+}
+
+const char *biz_seal(apr_pool_t *pool, const unsigned char key[BIZ_KEY_LEN], const char *bound,
+                     const char *plain)
+{
+    size_t len = strlen(plain);
+    size_t total = 1 + NONCE_LEN + len + TAG_LEN;
+    unsigned char *sealed = apr_palloc(pool, total);
+    unsigned char *nonce = sealed + 1;
+    unsigned char *body = nonce + NONCE_LEN;
+    EVP_CIPHER_CTX *ctx;
+    int n = 0;
+
+    prepare();
+    must(len < INT_MAX && strlen(bound) < INT_MAX);
+    sealed[0] = SEAL_VERSION;
+    biz_random(nonce, NONCE_LEN);
+    ctx = EVP_CIPHER_CTX_new();
+    must(ctx != NULL);
+    must(EVP_EncryptInit_ex2(ctx, aes_gcm, key, nonce, NULL) == 1);
+    must(EVP_EncryptUpdate(ctx, NULL, &n, sealed, 1) == 1); /* the version is authenticated too */
+    must(EVP_EncryptUpdate(ctx, NULL, &n, (const unsigned char *)bound, (int)strlen(bound)) == 1);
+    must(EVP_EncryptUpdate(ctx, body, &n, (const unsigned char *)plain, (int)len) == 1);
+    must((size_t)n == len && EVP_EncryptFinal_ex(ctx, body + len, &n) == 1 && n == 0);
+    must(EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, TAG_LEN, body + len) == 1);
+    EVP_CIPHER_CTX_free(ctx);
+    return biz_b64url(pool, sealed, total);
+}
+
+const char *biz_open(apr_pool_t *pool, const unsigned char key[BIZ_KEY_LEN], const char *bound,
+                     const char *sealed)
+{
+    size_t total = 0, len;
+    unsigned char *raw = sealed ? biz_b64url_decode(pool, sealed, strlen(sealed), &total) : NULL;
+    unsigned char *body, *plain;
+    EVP_CIPHER_CTX *ctx;
+    int n = 0, fine;
+
+    if (!raw || total < 1 + NONCE_LEN + TAG_LEN || total > INT_MAX || raw[0] != SEAL_VERSION ||
+        strlen(bound) > INT_MAX) {
+        return NULL;
+    }
+    prepare();
+    body = raw + 1 + NONCE_LEN;
+    len = total - 1 - NONCE_LEN - TAG_LEN;
+    plain = apr_palloc(pool, len + 1);
+    ctx = EVP_CIPHER_CTX_new();
+    must(ctx != NULL);
+    must(EVP_DecryptInit_ex2(ctx, aes_gcm, key, raw + 1, NULL) == 1);
+    must(EVP_DecryptUpdate(ctx, NULL, &n, raw, 1) == 1);
+    must(EVP_DecryptUpdate(ctx, NULL, &n, (const unsigned char *)bound, (int)strlen(bound)) == 1);
+    must(EVP_DecryptUpdate(ctx, plain, &n, body, (int)len) == 1);
+    must(EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, TAG_LEN, body + len) == 1);
+    fine = EVP_DecryptFinal_ex(ctx, plain + len, &n) == 1;
+    EVP_CIPHER_CTX_free(ctx);
+    if (!fine) {
+        biz_wipe(plain, len); /* what was not authentic is never seen */
+        return NULL;
+    }
+    plain[len] = '\0';
+    return (const char *)plain;
+}

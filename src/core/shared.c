@@ -1,0 +1,129 @@
+/* shared.c: the once-a-minute lines and the places for password hashes, both in memory that all
+ * processes of the server share. Called by handlers and glue. Every change is one compare-and-swap:
+ * there is no lock that a killed process could leave behind. */
+#include "shared.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+enum {
+    MINUTE = 60 * APR_USEC_PER_SEC,
+    WAITERS_A_PLACE = 4,
+    STEP_USEC = 1000,
+    STEPS_BETWEEN_CHECKS = 16 /* asking for dead owners costs one system call a place */
+};
+
+int biz_minute(biz_shared *shared, biz_minute_line line, uint64_t *held)
+{
+    /* The last time is read before the clock, so that a line another thread writes in between does
+     * not look like a clock that was set back. */
+    int64_t last = atomic_load(&shared->minute[line]);
+    int64_t now = apr_time_now();
+
+    if (held) {
+        *held = 0;
+    }
+    if ((last != 0 && now >= last && now - last < MINUTE) ||
+        !atomic_compare_exchange_strong(&shared->minute[line], &last, now)) {
+        atomic_fetch_add(&shared->suppressed[line], 1);
+        return 0;
+    }
+    last = (int64_t)atomic_exchange(&shared->suppressed[line], 0);
+    if (held) {
+        *held = (uint64_t)last;
+    }
+    return 1;
+}
+
+static int is_dead(uint32_t pid)
+{
+    return kill((pid_t)pid, 0) == -1 && errno == ESRCH;
+}
+
+/* A free word of `words`, or one whose process has died; -1 where there is none. */
+static int take(_Atomic uint32_t *words, int n, int look_for_dead)
+{
+    const uint32_t me = (uint32_t)getpid();
+
+    for (int i = 0; i < n; i++) {
+        uint32_t free_word = 0;
+
+        if (atomic_compare_exchange_strong(&words[i], &free_word, me)) {
+            return i;
+        }
+    }
+    for (int i = 0; look_for_dead && i < n; i++) {
+        uint32_t owner = atomic_load(&words[i]);
+
+        if ((owner == 0 || is_dead(owner)) &&
+            atomic_compare_exchange_strong(&words[i], &owner, me)) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+static void give_back(_Atomic uint32_t *word)
+{
+    uint32_t me = (uint32_t)getpid();
+
+    atomic_compare_exchange_strong(word, &me, 0);
+}
+
+/* Not the wall clock: nobody may wait for hours because it was set back. */
+static int64_t steady_now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * APR_USEC_PER_SEC + t.tv_nsec / 1000;
+}
+
+static void sleep_a_step(void)
+{
+    const struct timespec step = {0, STEP_USEC * 1000L};
+
+    nanosleep(&step, NULL);
+}
+
+apr_status_t biz_hash_enter(biz_shared *shared, int n, apr_interval_time_t wait, int *place)
+{
+    int64_t deadline = steady_now() + (wait > 0 ? wait : 0);
+    int waiters, ticket = -1;
+    apr_status_t status = APR_SUCCESS;
+
+    n = n < 1 ? 1 : n > BIZ_HASH_SLOTS ? BIZ_HASH_SLOTS : n;
+    waiters = n * WAITERS_A_PLACE > BIZ_HASH_WAIT ? BIZ_HASH_WAIT : n * WAITERS_A_PLACE;
+
+    *place = take(shared->hash_owner, n, 1);
+    if (*place < 0) {
+        ticket = take(shared->hash_waiter, waiters, 1);
+        if (ticket < 0) {
+            status = APR_EAGAIN;
+        }
+    }
+    for (int step = 1; status == APR_SUCCESS && *place < 0; step++) {
+        if (steady_now() >= deadline) {
+            status = APR_TIMEUP;
+            break;
+        }
+        sleep_a_step();
+        *place = take(shared->hash_owner, n, step % STEPS_BETWEEN_CHECKS == 0);
+    }
+    if (ticket >= 0) {
+        give_back(&shared->hash_waiter[ticket]);
+    }
+    if (status == APR_SUCCESS) {
+        atomic_fetch_add(&shared->hashes, 1);
+    }
+    return status;
+}
+
+void biz_hash_leave(biz_shared *shared, int place)
+{
+    if (place >= 0 && place < BIZ_HASH_SLOTS) {
+        give_back(&shared->hash_owner[place]);
+    }
+}
