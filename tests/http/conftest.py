@@ -1,0 +1,78 @@
+"""The fixtures that harness.py describes."""
+import time
+
+import pytest
+
+import harness
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "bz(*numbers): these must appear in the error log")
+    config.addinivalue_line("markers", "bz_may(*numbers): these may appear in the error log")
+
+
+def numbers_of(item, name):
+    return [n for mark in item.iter_markers(name) for n in mark.args]
+
+
+@pytest.fixture(autouse=True)
+def log_guard(request):
+    """No test ends with a line of level warn or worse that nobody announced."""
+    yield
+    must, may = numbers_of(request.node, "bz"), numbers_of(request.node, "bz_may")
+    bad, missing = [], set(must)
+    end = time.monotonic() + 5
+    while True:
+        for server in harness.Server.live:
+            new, seen = server.log_problems(must + may)
+            bad += new
+            missing -= seen
+        if not missing or time.monotonic() > end:
+            break
+        time.sleep(0.05)
+    for server in [s for s in harness.Server.live if s.only_for == request.node]:
+        server.close()
+    assert not bad, "unexpected lines in the error log:\n" + "\n".join(bad)
+    assert not missing, f"announced, but not in the error log: {sorted(missing)}"
+
+
+def started(node, arguments):
+    server = harness.Server(**{**arguments, "start": False})
+    server.only_for = node
+    if arguments.get("start", True):
+        server.start()
+    return server
+
+
+@pytest.fixture
+def make_server(request, log_guard):
+    """Servers of one test. log_guard reads their logs after the stop, and removes them."""
+    yield lambda **arguments: started(request.node, arguments)
+    for server in harness.Server.live:
+        if server.only_for == request.node:
+            server.stop()
+
+
+@pytest.fixture(scope="module")
+def module_server(request):
+    yield lambda **arguments: started(request.node, arguments)
+    may = numbers_of(request.node, "bz") + numbers_of(request.node, "bz_may")
+    bad = []
+    for server in [s for s in harness.Server.live if s.only_for == request.node]:
+        server.stop()
+        bad += server.log_problems(may)[0]
+        server.close()
+    assert not bad, "unexpected lines in the error log at the stop:\n" + "\n".join(bad)
+
+
+@pytest.fixture(scope="module")
+def server(request, module_server):
+    """The server of the module: Server(**SERVER)."""
+    return module_server(**getattr(request.module, "SERVER", {}))
+
+
+@pytest.fixture
+def api(server):
+    client = server.api()
+    yield client
+    client.http.close()

@@ -1,0 +1,495 @@
+"""A real Apache for tests, in a private folder, and the tools around it.
+
+    SERVER = {"conf": "BizApiRateLimit /api/v1/auth/login 3/min"}   # optional, for the module
+
+    @pytest.mark.bz("BZ0601")             # this line (warn or worse) must appear in the error log
+    def test_login(server, api):          # `api` has a client address of its own
+        answer = api.post("/auth/login", json={"email": "a@b.test", "password": "x"})
+        assert answer.status == 401 and answer.code == "INVALID_CREDENTIALS"
+        mail = server.mail.wait("a@b.test")
+        link = token_of(mail)
+
+Fixtures (conftest.py): `server` is shared by the tests of one module and built from the module's
+SERVER dict (the arguments of Server); `make_server(**arguments)` starts more of them, stopped after
+the test; `module_server(**arguments)` likewise, stopped after the module.
+
+After each test every new line of level warn or worse, and every line that is not a log line at all
+(a sanitizer's report, a library's chatter), fails the test unless it was announced:
+`@pytest.mark.bz(number...)` must appear, `@pytest.mark.bz_may(number...)` may; AHnnnnn works alike,
+and so does any other piece of the line. `Server(may=(...))` announces for a server's whole life.
+
+Environment: BIZ_BUILD (folder of mod_bizapi.so, default build/), BIZ_MPM (event, worker, prefork),
+BIZ_PRELOAD (LD_PRELOAD for the server: a sanitizer's runtime), BIZ_KEEP=1 (keep the folders).
+"""
+import email
+import email.policy
+import itertools
+import json as jsonlib
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+import httpx
+
+REPO = pathlib.Path(__file__).resolve().parents[2]
+BUILD = pathlib.Path(os.environ.get("BIZ_BUILD") or REPO / "build").resolve()
+PREFIX = "/api/v1"
+
+_addresses = itertools.count(1)
+_GONE = object()
+
+
+def new_ip():
+    """A client address that no other test of this run uses (from the benchmark network)."""
+    n = next(_addresses)
+    return f"198.18.{n // 250 % 250}.{n % 250 + 1}"
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_until(condition, timeout=10.0, what="the condition"):
+    """Calls condition() until it is true and gives its value back."""
+    end = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise AssertionError(f"{what} did not come true within {timeout} s")
+        time.sleep(0.02)
+
+
+def apxs(name):
+    tool = shutil.which("apxs") or shutil.which("apxs2") or "/usr/sbin/apxs"
+    return subprocess.run([tool, "-q", name], capture_output=True, text=True,
+                          check=True).stdout.strip()
+
+
+def httpd_binary():
+    return f"{apxs('SBINDIR')}/{apxs('progname')}"
+
+
+class Answer:
+    """What came back. `json` is the whole body, `data` and `error` its parts, `code` error.code."""
+
+    def __init__(self, response):
+        self.response = response
+        self.status = response.status_code
+        self.headers = response.headers
+        self.body = response.content
+        self.text = response.text
+        self.http_version = response.http_version
+
+    @property
+    def json(self):
+        return jsonlib.loads(self.body)
+
+    @property
+    def data(self):
+        body = self.json
+        assert body["success"] is True, body
+        return body["data"]
+
+    @property
+    def error(self):
+        body = self.json
+        assert body["success"] is False, body
+        return body["error"]
+
+    @property
+    def code(self):
+        return self.error["code"]
+
+    def __repr__(self):
+        return f"<Answer {self.status} {self.text[:300]!r}>"
+
+
+class Api:
+    """A client with one address. Paths are under /api/v1 unless `raw_path` is used."""
+
+    def __init__(self, server, ip=None, https=False, http2=False, host=None):
+        self.server, self.ip, self.host = server, ip or new_ip(), host
+        base = f"https://localhost:{server.https_port}" if https else server.url
+        self.http = httpx.Client(base_url=base, trust_env=False, timeout=30, http2=http2,
+                                 http1=not http2,
+                                 verify=str(server.root / "tls.crt") if https else True)
+
+    def request(self, method, path, *, json=_GONE, body=None, token=None, origin=None, ip=None,
+                headers=None, params=None, raw_path=False):
+        """`json` is sent as JSON, `body` as it is (give the Content-Type in headers)."""
+        sent = {"X-Forwarded-For": ip or self.ip}
+        if self.host:
+            sent["Host"] = f"{self.host}:{self.server.port}"
+        if json is not _GONE:
+            body = jsonlib.dumps(json).encode()
+            sent["Content-Type"] = "application/json"
+        if token:
+            sent["Authorization"] = f"Bearer {token}"
+        if origin:
+            sent["Origin"] = origin
+        sent.update(headers or {})
+        return Answer(self.http.request(method, path if raw_path else PREFIX + path, content=body,
+                                        headers=sent, params=params))
+
+    def get(self, path, **more):
+        return self.request("GET", path, **more)
+
+    def head(self, path, **more):
+        return self.request("HEAD", path, **more)
+
+    def post(self, path, **more):
+        return self.request("POST", path, **more)
+
+    def put(self, path, **more):
+        return self.request("PUT", path, **more)
+
+    def patch(self, path, **more):
+        return self.request("PATCH", path, **more)
+
+    def delete(self, path, **more):
+        return self.request("DELETE", path, **more)
+
+    def options(self, path, **more):
+        return self.request("OPTIONS", path, **more)
+
+    def page(self, path, **more):
+        """A path outside of /api/v1."""
+        return self.request("GET", path, raw_path=True, **more)
+
+
+def text_of(message):
+    """The plain part of a message."""
+    return message.get_body(("plain",)).get_content()
+
+
+def html_of(message):
+    return message.get_body(("html",)).get_content()
+
+
+def token_of(message, page=None):
+    """The token in the fragment of the link in a mail; `page`: of the link to that page."""
+    found = re.search(r"https?://\S*?" + re.escape(page or "") + r"\S*#token=([\w.~-]+)",
+                      text_of(message))
+    assert found, f"no link with a token in: {text_of(message)!r}"
+    return found.group(1)
+
+
+class Mailbox:
+    """The folder of the file transport. Each message is given out once."""
+
+    def __init__(self, folder):
+        self.folder = pathlib.Path(folder)
+        self.seen = set()
+
+    def all(self, to=None, subject=None):
+        """[(path, message)], oldest first, those given out already too."""
+        found = []
+        for path in sorted(self.folder.glob("*.eml"), key=lambda p: p.stat().st_mtime_ns):
+            message = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
+            addresses = [a.addr_spec for a in message["To"].addresses]
+            if to and to.lower() not in [a.lower() for a in addresses]:
+                continue
+            if subject and not re.search(subject, message["Subject"]):
+                continue
+            found.append((path, message))
+        return found
+
+    def new(self, to=None, subject=None):
+        return [(p, m) for p, m in self.all(to, subject) if p not in self.seen]
+
+    def wait(self, to=None, subject=None, timeout=10.0):
+        """The oldest message to `to` that was not given out yet."""
+        path, message = wait_until(lambda: self.new(to, subject), timeout,
+                                   f"a mail to {to} ({subject or 'any subject'})")[0]
+        self.seen.add(path)
+        return message
+
+
+class Server:
+    """One Apache. Arguments:
+    conf      text for the main server (BizApi directives, anything)
+    env       variables for the server; nothing else of this process' environment is passed on
+    vhosts    {name: conf text} more virtual hosts on the same port, each with /api/v1
+    https     True: mod_ssl on https_port with a certificate for localhost
+    http2     True: mod_http2 (h2c on port, h2 on https_port)
+    modules   names of more httpd modules to load, as "status"
+    mail      False: no mail transport is configured
+    may       numbers that may be logged at any time
+    start     False: configured only
+    """
+    live = []
+
+    def __init__(self, conf="", env=None, vhosts=None, https=False, http2=False, modules=(),
+                 mail=True, may=(), mpm=None, start=True):
+        self.root = pathlib.Path(tempfile.mkdtemp(prefix="bizapi-", dir="/tmp"))
+        self.root.chmod(0o755)
+        self.port, self.https_port = free_port(), free_port() if https else None
+        self.mpm = mpm or os.environ.get("BIZ_MPM") or "event"
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.conf, self.vhosts, self.https, self.http2 = conf, vhosts or {}, https, http2
+        self.modules, self.has_mail = modules, mail
+        # AH01882: mod_ssl was built against another patch level of OpenSSL than it runs with.
+        self.may = (*may, "AH01882")
+        self.process, self.log_position = None, 0
+        self.only_for = None  # the test or module that it belongs to
+        for name in ("logs", "run", "htdocs", "mail", "conf"):
+            (self.root / name).mkdir()
+        self.state = self.root / "state"
+        self.store = f"sqlite:{self.state}/bizapi.db"
+        self.mail = Mailbox(self.root / "mail")
+        if os.geteuid() == 0:
+            shutil.chown(self.root / "mail", "www-data", "www-data")
+        self.error_log = self.root / "logs/error.log"
+        self.error_log.touch()
+        self.env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8",
+                    "BIZ_MPM": self.mpm, "BIZ_MODULES": apxs("LIBEXECDIR"),
+                    "BIZ_BUILD": str(BUILD), **(env or {})}
+        for name in ("ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS"):
+            if name in os.environ:
+                self.env[name] = os.environ[name]
+        if os.environ.get("BIZ_PRELOAD"):
+            self.env["LD_PRELOAD"] = os.environ["BIZ_PRELOAD"]
+        self.write_conf()
+        Server.live.append(self)
+        if start:
+            self.start()
+
+    # ---- configuration ----
+
+    def write_conf(self, conf=None):
+        """Writes httpd.conf anew; with `conf`, with that text in place of the first one."""
+        if conf is not None:
+            self.conf = conf
+        (self.root / "conf/httpd.conf").write_text(self._conf_text())
+
+    def _conf_text(self):
+        modules = ["remoteip", *self.modules]
+        if self.https:
+            modules += ["ssl", "socache_shmcb"]
+            self._make_certificate()
+        if self.http2:
+            modules.append("http2")
+        load = "\n".join(f'LoadModule {m}_module "${{BIZ_MODULES}}/mod_{m}.so"' for m in modules)
+        user = "User www-data\nGroup www-data" if os.geteuid() == 0 else ""
+        mail = f"BizApiMail file:{self.root}/mail" if self.has_mail else ""
+        text = f"""
+ServerRoot "{self.root}"
+DefaultRuntimeDir run
+PidFile run/httpd.pid
+Listen 127.0.0.1:{self.port}
+ServerName localhost
+ServerAdmin admin@localhost
+Include "{REPO}/conf/quickstart/modules.conf"
+{load}
+{user}
+ErrorLog logs/error.log
+LogLevel notice bizapi:debug
+LogFormat "%a %m %U %>s %B %D" probe
+CustomLog logs/access.log probe
+RemoteIPHeader X-Forwarded-For
+RemoteIPInternalProxy 127.0.0.1
+{MPM_CONF[self.mpm]}
+Include "{REPO}/conf/quickstart/hard.conf"
+DocumentRoot htdocs
+<Directory "{self.root}/htdocs">
+    Require all granted
+</Directory>
+{"Protocols h2 h2c http/1.1" if self.http2 else ""}
+BizApiStateDir "{self.state}"
+BizApiMailTemplates "{REPO}/conf/mail"
+BizApiMailFrom "Test Salon <salon@example.test>"
+{mail}
+{self.conf}
+"""
+        # Every name that a test may use, and one virtual host for each: StrictHostCheck is on.
+        text += self._vhost(self.port, "localhost", "    ServerAlias 127.0.0.1")
+        for name, extra in self.vhosts.items():
+            text += self._vhost(self.port, name, extra)
+        if self.https:
+            text += f"Listen 127.0.0.1:{self.https_port}\nSSLSessionCache shmcb:run/ssl(512000)\n"
+            tls = (f'    SSLEngine on\n    SSLCertificateFile "{self.root}/tls.crt"\n'
+                   f'    SSLCertificateKeyFile "{self.root}/tls.key"\n'
+                   "    SSLProtocol -all +TLSv1.2 +TLSv1.3\n")
+            text += self._vhost(self.https_port, "localhost", tls + "    ServerAlias 127.0.0.1")
+        return text
+
+    def _vhost(self, port, name, extra):
+        return (f"<VirtualHost 127.0.0.1:{port}>\n    ServerName {name}\n"
+                f"    AllowEncodedSlashes NoDecode\n{extra}\n</VirtualHost>\n")
+
+    def _make_certificate(self):
+        if not (self.root / "tls.crt").exists():
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                            "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
+                            "-subj", "/CN=localhost", "-addext",
+                            "subjectAltName=DNS:localhost,IP:127.0.0.1", "-addext",
+                            "basicConstraints=critical,CA:FALSE",
+                            "-keyout", self.root / "tls.key", "-out", self.root / "tls.crt"],
+                           check=True, capture_output=True)
+
+    # ---- life ----
+
+    def command(self, *arguments):
+        return [httpd_binary(), "-d", str(self.root), "-f", str(self.root / "conf/httpd.conf"),
+                *arguments]
+
+    def configtest(self):
+        """(exit code, output) of `apache2 -t`."""
+        done = subprocess.run(self.command("-t"), env=self.env, text=True, capture_output=True)
+        return done.returncode, done.stdout + done.stderr
+
+    def start(self, wait=True):
+        with open(self.root / "logs/stderr", "ab") as stderr:
+            self.process = subprocess.Popen(self.command("-DFOREGROUND"), env=self.env,
+                                            stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr,
+                                            start_new_session=True)
+        if wait:
+            wait_until(self.answers, 30, "the server's first answer")
+        return self
+
+    def answers(self):
+        if self.process.poll() is not None:
+            raise AssertionError(f"the server ended with {self.process.returncode}:\n"
+                                 f"{self.stderr()}{self.log_text()}")
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 5) as s:
+                s.sendall(b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+                return s.recv(1) != b""
+        except OSError:
+            return False
+
+    def stderr(self):
+        path = self.root / "logs/stderr"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    def stop(self, sig=signal.SIGTERM, timeout=20):
+        """Ends the server and gives the seconds that it took."""
+        begin = time.monotonic()
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(sig)
+            self.process.wait(timeout)
+        return time.monotonic() - begin
+
+    def graceful(self, conf=None):
+        """apachectl graceful (SIGUSR1), waiting until the new generation runs."""
+        if conf is not None:
+            self.write_conf(conf)
+        mark, before = len(self.log_text()), set(self.children())
+        self.process.send_signal(signal.SIGUSR1)
+        wait_until(lambda: "AH00493" in self.log_text()[mark:], 10, "the graceful restart")
+        wait_until(lambda: set(self.children()) - before, 10, "the new children")
+        wait_until(self.answers, 10, "an answer after the graceful restart")
+
+    def kill(self):
+        """The power cut: SIGKILL to the whole group."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(10)
+
+    def children(self):
+        """The process ids of the workers."""
+        found = []
+        for entry in os.listdir("/proc"):
+            if entry.isdigit():
+                try:
+                    with open(f"/proc/{entry}/stat", encoding="ascii", errors="replace") as stat:
+                        fields = stat.read().rpartition(")")[2].split()
+                except OSError:
+                    continue
+                if int(fields[1]) == self.process.pid and fields[0] != "Z":
+                    found.append(int(entry))
+        return found
+
+    def close(self):
+        """Stops and removes the folder."""
+        self.stop()
+        Server.live.remove(self)
+        if not os.environ.get("BIZ_KEEP"):
+            shutil.rmtree(self.root, ignore_errors=True)
+
+    # ---- what it wrote ----
+
+    def log_text(self):
+        return self.error_log.read_text(errors="replace")
+
+    def new_log_lines(self):
+        """Finished lines since the last call."""
+        with open(self.error_log, "rb") as log:
+            log.seek(self.log_position)
+            new = log.read()
+        end = new.rfind(b"\n") + 1
+        self.log_position += end
+        return new[:end].decode(errors="replace").splitlines()
+
+    def log_problems(self, expected=()):
+        """(lines that nobody announced, the announced that were seen)."""
+        bad, seen = [], set()
+        for line in self.new_log_lines():
+            hit = [e for e in expected if e in line]
+            seen.update(hit)
+            if hit or any(m in line for m in self.may):
+                continue
+            level = re.match(r"\[[^\]]+\] \[[\w-]*:(\w+)\]", line)
+            if line.strip() and (not level or level.group(1) in
+                                 ("warn", "error", "crit", "alert", "emerg")):
+                bad.append(line)
+        return bad, seen
+
+    def access(self):
+        """[{ip, method, path, status, bytes, us}] of every finished request."""
+        rows = []
+        for line in (self.root / "logs/access.log").read_text().splitlines():
+            ip, method, path, status, size, us = line.split(" ")
+            rows.append({"ip": ip, "method": method, "path": path, "status": int(status),
+                         "bytes": int(size), "us": int(us)})
+        return rows
+
+    # ---- talking to it ----
+
+    def api(self, **arguments):
+        return Api(self, **arguments)
+
+    def raw(self, data, timeout=10.0, port=None):
+        """Sends bytes as they are and reads until the server closes."""
+        with socket.create_connection(("127.0.0.1", port or self.port), timeout) as s:
+            s.sendall(data)
+            got = b""
+            try:
+                while chunk := s.recv(65536):
+                    got += chunk
+            except (TimeoutError, ConnectionResetError):
+                pass
+            return got
+
+    def ctl(self, *arguments, stdin="", check=True):
+        """bizapictl on this server's store."""
+        done = subprocess.run([str(BUILD / "bizapictl"), "-s", self.store, *arguments],
+                              input=stdin, text=True, capture_output=True, env={
+                                  k: v for k, v in self.env.items() if k != "LD_PRELOAD"})
+        if check:
+            assert done.returncode == 0, done.stdout + done.stderr
+        return done
+
+    def add_user(self, address, password, role="customer", name="Test Person"):
+        self.ctl("user", "add", address, "--role", role, "--name", name, "--password-stdin",
+                 stdin=password + "\n")
+
+
+# Two children and few threads: small, and what must hold across processes is really tested.
+MPM_CONF = {
+    "event": "StartServers 2\nServerLimit 4\nThreadsPerChild 8\nMaxRequestWorkers 16\n"
+             "MinSpareThreads 1\nMaxSpareThreads 16\nGracefulShutdownTimeout 10",
+    "worker": "StartServers 2\nServerLimit 4\nThreadsPerChild 8\nMaxRequestWorkers 16\n"
+              "MinSpareThreads 1\nMaxSpareThreads 16\nGracefulShutdownTimeout 10",
+    "prefork": "StartServers 6\nServerLimit 12\nMaxRequestWorkers 12\nMinSpareServers 2\n"
+               "MaxSpareServers 12\nGracefulShutdownTimeout 10",
+}
