@@ -59,6 +59,9 @@ $(B)/src/%.o: src/%.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -c -o $@ $<
 
+# The assembler reads the list, so that -MMD does not see it.
+$(B)/src/core/password_list.o: conf/common-passwords.txt
+
 # A test is one C file; tests/unit/test_x.c becomes build/tests/test_x.
 $(B)/tests/test_%: tests/unit/test_%.c $(B)/libbizapi.a
 	@mkdir -p $(@D)

@@ -14,17 +14,20 @@ enum { BIZ_PASSWORD_MIN = 8, BIZ_PASSWORD_MAX = 256 }; /* code points */
 apr_status_t biz_password_hash(apr_pool_t *pool, const char *password, const char **hash);
 
 /* APR_SUCCESS, APR_EMISMATCH or APR_ENOMEM. `hash` may be argon2id or bcrypt ($2a$ $2b$ $2y$); any
- * other form never matches. NULL or "": the work of one argon2id hash is done against a fixed one
- * and the answer is APR_EMISMATCH, so that an unknown account costs what a known one costs. */
+ * other form never matches. NULL, "" and forms that are not known: the work of one argon2id hash is
+ * done against a fixed one and the answer is APR_EMISMATCH, so that an unknown account costs what a
+ * known one costs. */
 apr_status_t biz_password_verify(const char *password, const char *hash);
 
-/* 1 where the hash should be made anew at the next login: bcrypt, or weaker parameters. */
+/* 1 where the hash should be made anew at the next login: bcrypt, or other parameters than ours. */
 int biz_password_is_outdated(const char *hash);
 
 /* NULL where the password may be used, else the reason in English. Refused: fewer than 8 or more
  * than 256 code points, one of the shipped list of common passwords (case does not count), one
  * that is (or is the front part of) `email`, `name` or one of the NULL-terminated `context` words
- * with at most a few digits or signs added. email, name and context may be NULL. */
+ * with at most ten digits or signs around it. Of an address its local part and the first label of
+ * its host count too, of a name each of its words; words of less than 4 characters do not count.
+ * email, name and context may be NULL. */
 const char *biz_password_weakness(const char *password, const char *email, const char *name,
                                   const char *const *context);
 
