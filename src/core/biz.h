@@ -96,7 +96,8 @@ typedef enum {
     BIZ_FIELD_EMAIL,        /* normalised by biz_valid_email() */
     BIZ_FIELD_PASSWORD,     /* 1..256 code points, exactly as sent */
     BIZ_FIELD_NEW_PASSWORD, /* 8..256 code points; its quality is judged by the handler */
-    BIZ_FIELD_TOKEN,        /* an opaque text of ours: letters, digits, '.', '_', '-' */
+    BIZ_FIELD_TOKEN,        /* an opaque text of at most BIZ_TOKEN_MAX code points; whether it is
+                             * one of ours is for the handler to find out */
     BIZ_FIELD_LINE,         /* one line, min..max code points */
     BIZ_FIELD_PHONE,
     BIZ_FIELD_LOCALE,       /* canonical form */
@@ -104,12 +105,13 @@ typedef enum {
 } biz_field_type;
 
 enum { BIZ_REQUIRED = 1, BIZ_NULLABLE = 2, BIZ_IN_QUERY = 4 };
+enum { BIZ_TOKEN_MAX = 512, BIZ_PAGE_DEFAULT = 20, BIZ_PAGE_MAX = 100, BIZ_JSON_DEPTH = 16 };
 
 typedef struct {
     const char *name; /* NULL ends the list */
     biz_field_type type;
     unsigned flags;
-    long min, max; /* code points (LINE) or bytes (TOKEN) */
+    long min, max; /* code points (LINE) */
 } biz_field;
 
 enum {
@@ -174,7 +176,8 @@ struct biz_reply {
     /* Failure, set by biz_fail(). */
     biz_code code;
     const char *message, *param;
-    int retry_after; /* seconds; 0: none */
+    biz_json *details; /* array of {param, message}, or NULL */
+    int retry_after;   /* seconds; 0: none */
 };
 
 #define biz_field_str(req, name) apr_table_get((req)->fields, (name))
@@ -189,6 +192,17 @@ biz_code biz_fail_store(const biz_req *req, biz_reply *reply, apr_status_t statu
 
 /* Checks the declared fields of the route against body and query, fills req->fields and nulls. */
 biz_code biz_fields_check(biz_req *req, biz_reply *reply);
+/* The value of one parameter of the query, decoded; NULL where it is missing. 0 in *ok where the
+ * query is malformed or names a parameter twice. */
+const char *biz_query_get(apr_pool_t *pool, const char *query, const char *name, int *ok);
+
+/* `limit` and `cursor` of a list, and the reply's pagination prepared. */
+biz_code biz_page_of(biz_req *req, biz_reply *reply, int *limit, const char **cursor);
+
+/* ETag of a version: "\"7\"". And whether an If-Match or If-None-Match header names it: '*' does,
+ * and so does the tag with a suffix that a compressing filter added (RFC 9110 section 8.8.3). */
+const char *biz_etag(apr_pool_t *pool, int64_t version);
+int biz_etag_matches(const char *header, int64_t version);
 
 /* The body of the answer as text, success or failure, in the contract's envelope. */
 const char *biz_reply_text(const biz_req *req, const biz_reply *reply, size_t *len);

@@ -1,0 +1,43 @@
+/* auth.h: the handlers of /api/v1/auth, as the route table names them, and what the dispatcher asks
+ * of this folder. */
+#ifndef BIZ_AUTH_H
+#define BIZ_AUTH_H
+
+#include "core/biz.h"
+
+enum {
+    AUTH_ACCESS_SECONDS = 15 * 60,
+    AUTH_REFRESH_IDLE_DAYS = 30,
+    AUTH_REFRESH_MAX_DAYS = 90,
+    AUTH_REFRESH_GRACE_SECONDS = 30
+};
+
+/* Finds out who calls from "Authorization: Bearer ...": sets req->user and req->session, or fails
+ * with UNAUTHENTICATED, TOKEN_EXPIRED or TOKEN_REVOKED. Looks at the store each time, so that a
+ * logout holds from the next request on in every process. */
+biz_code auth_identify(biz_req *req, biz_reply *reply);
+/* Whether that user may call a route. FORBIDDEN. */
+biz_code auth_permit(const biz_req *req, biz_reply *reply, biz_who who);
+
+/* login.c */
+biz_code auth_login(biz_req *req, biz_reply *reply);
+biz_code auth_refresh(biz_req *req, biz_reply *reply);
+biz_code auth_logout(biz_req *req, biz_reply *reply);
+biz_code auth_logout_all(biz_req *req, biz_reply *reply);
+/* register.c */
+biz_code auth_register(biz_req *req, biz_reply *reply);
+biz_code auth_verify_email(biz_req *req, biz_reply *reply);
+biz_code auth_resend_verification(biz_req *req, biz_reply *reply);
+/* reset.c */
+biz_code auth_forgot_password(biz_req *req, biz_reply *reply);
+biz_code auth_verify_reset_token(biz_req *req, biz_reply *reply);
+biz_code auth_reset_password(biz_req *req, biz_reply *reply);
+/* me.c */
+biz_code auth_me(biz_req *req, biz_reply *reply);
+biz_code auth_me_change(biz_req *req, biz_reply *reply);
+biz_code auth_change_password(biz_req *req, biz_reply *reply);
+biz_code auth_sessions(biz_req *req, biz_reply *reply);
+biz_code auth_session_end(biz_req *req, biz_reply *reply);
+biz_code auth_jwks(biz_req *req, biz_reply *reply);
+
+#endif

@@ -1,0 +1,62 @@
+/* identify.c: who calls, and whether they may. Asked by the dispatcher for every route that is not
+ * open to anyone. */
+#include "auth.h"
+
+#include <string.h>
+#include <strings.h>
+
+#include "session.h"
+#include "store/store.h"
+#include "token.h"
+
+static const char *bearer(const biz_req *req)
+{
+    const char *header = req->header(req, "Authorization");
+
+    if (header == NULL || strncasecmp(header, "Bearer ", 7) != 0)
+        return NULL;
+    header += 7;
+    while (*header == ' ')
+        header++;
+    return *header != '\0' ? header : NULL;
+}
+
+biz_code auth_identify(biz_req *req, biz_reply *reply)
+{
+    const biz_env *env = req->env;
+    const char *token = bearer(req);
+    store_doc *session, *user;
+    token_claims claims;
+    apr_status_t status;
+
+    if (token == NULL)
+        return biz_fail(reply, BIZ_UNAUTHENTICATED, NULL, NULL);
+    status = token_access_read(req->pool, env->keys, env->settings->public_url, token, req->now,
+                               &claims);
+    if (status != APR_SUCCESS)
+        return biz_fail(reply, status == APR_TIMEUP ? BIZ_TOKEN_EXPIRED : BIZ_UNAUTHENTICATED,
+                        NULL, NULL);
+    status = store_get(env->store, req->pool, COLL_SESSIONS, claims.session_id, &session);
+    if (status == APR_SUCCESS)
+        status = store_get(env->store, req->pool, COLL_USERS, claims.user_id, &user);
+    if (status == STORE_ENOENT)
+        return biz_fail(reply, BIZ_TOKEN_REVOKED, NULL, NULL);
+    if (status != APR_SUCCESS)
+        return biz_fail_store(req, reply, status);
+    if (strcmp(store_str(session, SESSION_USER_ID), claims.user_id) != 0 ||
+        !session_is_alive(session, user, req->now))
+        return biz_fail(reply, BIZ_TOKEN_REVOKED, NULL, NULL);
+    req->user = user;
+    req->session = session;
+    return BIZ_OK;
+}
+
+biz_code auth_permit(const biz_req *req, biz_reply *reply, biz_who who)
+{
+    const char *role = store_str(req->user, USER_ROLE);
+    int is_admin = !strcmp(role, "admin"), is_staff = is_admin || !strcmp(role, "staff");
+
+    if ((who == BIZ_ADMIN && !is_admin) || (who == BIZ_STAFF && !is_staff))
+        return biz_fail(reply, BIZ_FORBIDDEN, NULL, NULL);
+    return BIZ_OK;
+}

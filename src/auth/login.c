@@ -1,0 +1,76 @@
+/* login.c: POST /auth/login, /auth/refresh, /auth/logout, /auth/logout-all. Unknown address, wrong
+ * password and disabled account get the same answer after the same work. */
+#include "auth.h"
+
+#include "account.h"
+#include "core/str.h"
+#include "hash.h"
+#include "session.h"
+
+/* A hash of the present kind in place of an imported one. Only a convenience: who loses the race
+ * against a change of password must not overwrite it, hence the condition. */
+static void renew_hash(biz_req *req, const store_doc *user, const char *renewed)
+{
+    store_cond conds[] = {STORE_EQ_STR(USER_PASSWORD_HASH, store_str(user, USER_PASSWORD_HASH))};
+    store_change changes[] = {STORE_SET_STR(USER_PASSWORD_HASH, renewed)};
+
+    (void)store_update(req->env->store, req->pool, COLL_USERS, store_doc_id(user), conds,
+                       STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes), NULL);
+}
+
+biz_code auth_login(biz_req *req, biz_reply *reply)
+{
+    const char *email = biz_field_str(req, "email"), *renewed;
+    store_doc *user = NULL;
+    apr_status_t status = account_find(req->env->store, req->pool, email, &user);
+    int matches;
+
+    if (status != APR_SUCCESS && status != STORE_ENOENT)
+        return biz_fail_store(req, reply, status);
+    if (status == STORE_ENOENT)
+        user = NULL;
+    if (auth_hash_verify(req, reply, biz_field_str(req, "password"),
+                         user != NULL ? store_str(user, USER_PASSWORD_HASH) : NULL, &matches,
+                         &renewed) != BIZ_OK)
+        return reply->code;
+    if (!matches || store_bool(user, USER_DISABLED)) {
+        biz_log(BIZ_LOG_INFO, 0, BZ(0505) "sign-in refused for %s from %s",
+                biz_mask_email(req->pool, email), req->address);
+        return biz_fail(reply, BIZ_INVALID_CREDENTIALS, NULL, NULL);
+    }
+    if (req->env->settings->require_verified && !store_bool(user, USER_EMAIL_VERIFIED))
+        return biz_fail(reply, BIZ_EMAIL_NOT_VERIFIED, NULL, NULL);
+    if (renewed != NULL)
+        renew_hash(req, user, renewed);
+    return session_start(req, reply, user);
+}
+
+biz_code auth_refresh(biz_req *req, biz_reply *reply)
+{
+    return session_renew(req, reply, biz_field_str(req, "refresh_token"));
+}
+
+static biz_code signed_out(biz_req *req, biz_reply *reply)
+{
+    reply->data = biz_json_object(req->pool);
+    biz_json_set_str(reply->data, "status", "signed_out");
+    return BIZ_OK;
+}
+
+biz_code auth_logout(biz_req *req, biz_reply *reply)
+{
+    biz_code code = session_end(req, reply, store_doc_id(req->user), store_doc_id(req->session));
+
+    /* Somebody else ended it a moment ago: it is ended, which is what was asked for. */
+    if (code == BIZ_NOT_FOUND)
+        code = biz_fail(reply, BIZ_OK, NULL, NULL);
+    return code == BIZ_OK ? signed_out(req, reply) : code;
+}
+
+biz_code auth_logout_all(biz_req *req, biz_reply *reply)
+{
+    apr_status_t status =
+        account_end_sessions(req->env->store, req->pool, store_doc_id(req->user), NULL);
+
+    return status == APR_SUCCESS ? signed_out(req, reply) : biz_fail_store(req, reply, status);
+}

@@ -1,0 +1,185 @@
+/* me.c: what a signed-in user sees and changes of their own: GET and PATCH /auth/me,
+ * /auth/change-password, /auth/sessions; and the public keys at /auth/jwks.json. */
+#include "auth.h"
+
+#include <string.h>
+
+#include "account.h"
+#include "hash.h"
+#include "keys.h"
+#include "outbox/outbox.h"
+#include "session.h"
+
+biz_code auth_me(biz_req *req, biz_reply *reply)
+{
+    reply->data = account_json(req->pool, req->user);
+    reply->version = store_doc_version(req->user);
+    return BIZ_OK;
+}
+
+static void take_field(biz_req *req, const char *name, store_fid fid, store_change *changes,
+                       size_t *n)
+{
+    const char *value = biz_field_str(req, name);
+
+    if (value != NULL || biz_field_is_null(req, name))
+        changes[(*n)++] = (store_change)STORE_SET_STR(fid, value);
+}
+
+biz_code auth_me_change(biz_req *req, biz_reply *reply)
+{
+    const char *if_match = req->header(req, "If-Match");
+    store_cond conds[] = {{STORE_VERSION, STORE_EQ, STORE_V_INT(store_doc_version(req->user))}};
+    store_change changes[4];
+    store_doc *after = NULL;
+    apr_status_t status;
+    size_t n = 0;
+
+    if (if_match != NULL && !biz_etag_matches(if_match, store_doc_version(req->user)))
+        return biz_fail(reply, BIZ_STALE, NULL, NULL);
+    take_field(req, "name", USER_NAME, changes, &n);
+    take_field(req, "phone", USER_PHONE, changes, &n);
+    take_field(req, "locale", USER_LOCALE, changes, &n);
+    take_field(req, "timezone", USER_TIMEZONE, changes, &n);
+    if (n == 0)
+        return auth_me(req, reply);
+    status = store_update(req->env->store, req->pool, COLL_USERS, store_doc_id(req->user), conds,
+                          if_match != NULL ? 1 : 0, changes, n, &after);
+    if (status != APR_SUCCESS)
+        return biz_fail_store(req, reply, status);
+    req->user = after;
+    return auth_me(req, reply);
+}
+
+/* The password changes under the condition that it is still the one that was checked; the session
+ * that asks goes on in the new epoch, all others end. */
+static apr_status_t replace_password(biz_req *req, const char *hash)
+{
+    store *s = req->env->store;
+    store_cond conds[] = {
+        STORE_EQ_STR(USER_PASSWORD_HASH, store_str(req->user, USER_PASSWORD_HASH))};
+    store_change changes[] = {STORE_SET_STR(USER_PASSWORD_HASH, hash),
+                              STORE_SET_TIME(USER_PASSWORD_CHANGED_AT, req->now),
+                              STORE_INC_INT(USER_SESSION_EPOCH, 1)};
+    store_doc *after;
+    apr_status_t status = store_update(s, req->pool, COLL_USERS, store_doc_id(req->user), conds,
+                                       STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes),
+                                       &after);
+
+    if (status == APR_SUCCESS) {
+        store_change stay[] = {STORE_SET_INT(SESSION_EPOCH, store_int(after, USER_SESSION_EPOCH))};
+        store_cond alive[] = {STORE_IS_NULL(SESSION_REVOKED_AT)};
+        status = store_update(s, req->pool, COLL_SESSIONS, store_doc_id(req->session), alive,
+                              STORE_COUNT_OF(alive), stay, STORE_COUNT_OF(stay), NULL);
+        /* Ended in between: the password is changed all the same. */
+        if (status == STORE_ECOND || status == STORE_ENOENT)
+            status = APR_SUCCESS;
+    }
+    return status;
+}
+
+biz_code auth_change_password(biz_req *req, biz_reply *reply)
+{
+    const char *hash;
+    biz_json *data = biz_json_object(req->pool);
+    apr_status_t status;
+    int matches;
+
+    if (auth_hash_verify(req, reply, biz_field_str(req, "current_password"),
+                         store_str(req->user, USER_PASSWORD_HASH), &matches, NULL) != BIZ_OK)
+        return reply->code;
+    if (!matches)
+        return biz_fail(reply, BIZ_INVALID_CREDENTIALS, "current_password",
+                        "The current password is wrong.");
+    if (auth_hash_new(req, reply, "new_password", biz_field_str(req, "new_password"),
+                      store_str(req->user, USER_EMAIL), store_str(req->user, USER_NAME),
+                      &hash) != BIZ_OK)
+        return reply->code;
+    status = replace_password(req, hash);
+    if (status == STORE_ECOND)
+        return biz_fail(reply, BIZ_CONFLICT, NULL, NULL);
+    if (status != APR_SUCCESS)
+        return biz_fail_store(req, reply, status);
+    biz_json_set_str(data, "event", NOTICE_PASSWORD_CHANGED);
+    biz_json_set_str(data, "ip", req->address);
+    status = outbox_put(req->env->store, req->pool, OUTBOX_NOTICE, NULL, store_doc_id(req->user),
+                        data);
+    if (status != APR_SUCCESS)
+        biz_log(BIZ_LOG_WARN, status,
+                BZ(0507) "the password of %s was changed, but the notice about it could not be "
+                         "queued",
+                store_doc_id(req->user));
+    reply->data = biz_json_object(req->pool);
+    biz_json_set_str(reply->data, "status", "password_changed");
+    return BIZ_OK;
+}
+
+static biz_json *session_json(biz_req *req, const store_doc *session)
+{
+    biz_json *json = biz_json_object(req->pool);
+
+    biz_json_set_str(json, "id", store_doc_id(session));
+    biz_json_set_str(json, "device", store_str(session, SESSION_USER_AGENT));
+    biz_json_set_str(json, "address", store_str(session, SESSION_IP));
+    biz_json_set_time(json, "created_at", store_time(session, STORE_CREATED_AT));
+    biz_json_set_time(json, "last_seen_at", store_time(session, SESSION_LAST_SEEN_AT));
+    biz_json_set_time(json, "expires_at", store_time(session, SESSION_IDLE_EXPIRES_AT));
+    biz_json_set_bool(json, "current", !strcmp(store_doc_id(session), store_doc_id(req->session)));
+    return json;
+}
+
+biz_code auth_sessions(biz_req *req, biz_reply *reply)
+{
+    store_cond conds[] = {STORE_EQ_STR(SESSION_USER_ID, store_doc_id(req->user)),
+                          STORE_EQ_INT(SESSION_EPOCH, store_int(req->user, USER_SESSION_EPOCH)),
+                          STORE_IS_NULL(SESSION_REVOKED_AT),
+                          STORE_GT_TIME(SESSION_IDLE_EXPIRES_AT, req->now)};
+    store_query query = {.coll = COLL_SESSIONS,
+                         .index = "sessions_user",
+                         .conds = conds,
+                         .n_conds = STORE_COUNT_OF(conds),
+                         .descending = 1};
+    apr_array_header_t *docs;
+    apr_status_t status;
+    int i;
+
+    if (biz_page_of(req, reply, &query.limit, &query.cursor) != BIZ_OK)
+        return reply->code;
+    status = store_find(req->env->store, req->pool, &query, &docs, &reply->next_cursor);
+    if (status != APR_SUCCESS)
+        return biz_fail_store(req, reply, status);
+    reply->data = biz_json_array(req->pool);
+    for (i = 0; i < docs->nelts; i++)
+        biz_json_add(reply->data, session_json(req, APR_ARRAY_IDX(docs, i, store_doc *)));
+    return BIZ_OK;
+}
+
+biz_code auth_session_end(biz_req *req, biz_reply *reply)
+{
+    if (session_end(req, reply, store_doc_id(req->user), apr_table_get(req->params, "id")) !=
+        BIZ_OK)
+        return reply->code;
+    reply->data = biz_json_object(req->pool);
+    biz_json_set_str(reply->data, "status", "ended");
+    return BIZ_OK;
+}
+
+/* A JWK set (RFC 7517 section 5) for those who verify our tokens by a library, and the envelope of
+ * the contract around it: both find what they look for. */
+biz_code auth_jwks(biz_req *req, biz_reply *reply)
+{
+    const char *text = req->env->keys->jwks_json;
+    size_t position;
+    biz_json *envelope = biz_json_object(req->pool);
+    biz_json *set;
+
+    if (biz_json_parse(req->pool, text, strlen(text), BIZ_JSON_DEPTH, &set, &position) !=
+        APR_SUCCESS)
+        return biz_fail(reply, BIZ_INTERNAL, NULL, NULL);
+    biz_json_set_bool(envelope, "success", 1);
+    biz_json_set(envelope, "data", set);
+    biz_json_set(envelope, "keys", biz_json_get(set, "keys"));
+    reply->raw = biz_json_text(req->pool, envelope, &reply->raw_len);
+    reply->raw_type = "application/json";
+    return BIZ_OK;
+}

@@ -1,0 +1,108 @@
+/* reset.c: the forgotten password. POST /auth/forgot-password, GET /auth/verify-reset-token,
+ * POST /auth/reset-password.
+ *
+ * The request for a link writes one row and looks nobody up: known and unknown addresses cost the
+ * same because the same is done. The token is made by the outbox, mailed, and kept as a SHA-256. */
+#include "auth.h"
+
+#include "account.h"
+#include "core/crypto.h"
+#include "hash.h"
+#include "outbox/outbox.h"
+
+biz_code auth_forgot_password(biz_req *req, biz_reply *reply)
+{
+    biz_json *data = biz_json_object(req->pool);
+    apr_status_t status;
+
+    biz_json_set_str(data, "ip", req->address);
+    status = outbox_put(req->env->store, req->pool, OUTBOX_FORGOT, biz_field_str(req, "email"),
+                        NULL, data);
+    if (status != APR_SUCCESS)
+        return biz_fail_store(req, reply, status);
+    reply->data = biz_json_object(req->pool);
+    biz_json_set_str(reply->data, "message",
+                     "If there is an account with this address, a mail with a link is on its way.");
+    return BIZ_OK;
+}
+
+/* The token's document, usable now; INVALID_TOKEN for unknown, used and expired ones alike. */
+static biz_code find_token(biz_req *req, biz_reply *reply, store_doc **token)
+{
+    const char *hash = biz_sha256_hex(req->pool, biz_field_str(req, "token"));
+    store_cond conds[] = {STORE_EQ_STR(RESET_TOKEN, hash)};
+    store_query query = {.coll = COLL_RESET_TOKENS,
+                         .index = "reset_token",
+                         .conds = conds,
+                         .n_conds = STORE_COUNT_OF(conds),
+                         .limit = 1};
+    apr_status_t status = store_find_one(req->env->store, req->pool, &query, token);
+
+    if (status != APR_SUCCESS && status != STORE_ENOENT)
+        return biz_fail_store(req, reply, status);
+    if (status == STORE_ENOENT || store_bool(*token, RESET_USED) ||
+        store_time(*token, RESET_EXPIRES_AT) <= req->now)
+        return biz_fail(reply, BIZ_INVALID_TOKEN, NULL, NULL);
+    return BIZ_OK;
+}
+
+biz_code auth_verify_reset_token(biz_req *req, biz_reply *reply)
+{
+    store_doc *token;
+
+    if (find_token(req, reply, &token) != BIZ_OK)
+        return reply->code;
+    reply->data = biz_json_object(req->pool);
+    biz_json_set_bool(reply->data, "valid", 1);
+    biz_json_set_time(reply->data, "expires_at", store_time(token, RESET_EXPIRES_AT));
+    return BIZ_OK;
+}
+
+/* One winner of all who post the same token at once. */
+static apr_status_t use_token(biz_req *req, const store_doc *token)
+{
+    store_cond conds[] = {STORE_EQ_BOOL(RESET_USED, 0),
+                          STORE_GT_TIME(RESET_EXPIRES_AT, req->now)};
+    store_change changes[] = {STORE_SET_BOOL(RESET_USED, 1), STORE_SET_TIME(RESET_USED_AT, req->now)};
+
+    return store_update(req->env->store, req->pool, COLL_RESET_TOKENS, store_doc_id(token), conds,
+                        STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes), NULL);
+}
+
+biz_code auth_reset_password(biz_req *req, biz_reply *reply)
+{
+    store *s = req->env->store;
+    biz_json *data = biz_json_object(req->pool);
+    store_doc *token, *user;
+    const char *hash;
+    apr_status_t status;
+
+    if (find_token(req, reply, &token) != BIZ_OK)
+        return reply->code;
+    status = store_get(s, req->pool, COLL_USERS, store_str(token, RESET_USER_ID), &user);
+    if (status == STORE_ENOENT || (status == APR_SUCCESS && store_bool(user, USER_DISABLED)))
+        return biz_fail(reply, BIZ_INVALID_TOKEN, NULL, NULL);
+    if (status != APR_SUCCESS)
+        return biz_fail_store(req, reply, status);
+    /* All that can be refused is refused before the token is used up. */
+    if (auth_hash_new(req, reply, "new_password", biz_field_str(req, "new_password"),
+                      store_str(user, USER_EMAIL), store_str(user, USER_NAME), &hash) != BIZ_OK)
+        return reply->code;
+    status = use_token(req, token);
+    if (status == STORE_ENOENT || status == STORE_ECOND)
+        return biz_fail(reply, BIZ_INVALID_TOKEN, NULL, NULL);
+    if (status == APR_SUCCESS)
+        status = account_set_password(s, req->pool, store_doc_id(user), hash, NULL);
+    if (status != APR_SUCCESS)
+        return biz_fail_store(req, reply, status);
+    biz_json_set_str(data, "event", NOTICE_PASSWORD_RESET);
+    biz_json_set_str(data, "ip", req->address);
+    status = outbox_put(s, req->pool, OUTBOX_NOTICE, NULL, store_doc_id(user), data);
+    if (status != APR_SUCCESS)
+        biz_log(BIZ_LOG_WARN, status,
+                BZ(0506) "the password of %s was reset, but the notice about it could not be queued",
+                store_doc_id(user));
+    reply->data = biz_json_object(req->pool);
+    biz_json_set_str(reply->data, "status", "password_changed");
+    return BIZ_OK;
+}

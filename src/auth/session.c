@@ -1,0 +1,185 @@
+/* session.c: see session.h. The rules of refresh tokens are here: one current token a session; who
+ * presents the one before within 30 s lost a race and gets the same successor; any other token of
+ * ours was used twice, so that it is in two hands, and the session ends (RFC 9700 section 4.14.2). */
+#include "session.h"
+
+#include <string.h>
+#include <apr_strings.h>
+
+#include "account.h"
+#include "auth.h"
+#include "core/crypto.h"
+#include "outbox/outbox.h"
+#include "token.h"
+
+#define DAYS(n) ((apr_time_t)(n)*24 * 3600 * APR_USEC_PER_SEC)
+enum { RENEW_TRIES = 4 };
+
+int session_is_alive(const store_doc *session, const store_doc *user, apr_time_t now)
+{
+    return store_is_null(session, SESSION_REVOKED_AT) &&
+           store_time(session, SESSION_EXPIRES_AT) > now &&
+           store_time(session, SESSION_IDLE_EXPIRES_AT) > now &&
+           store_int(session, SESSION_EPOCH) == store_int(user, USER_SESSION_EPOCH) &&
+           !store_bool(user, USER_DISABLED);
+}
+
+static biz_code give_tokens(biz_req *req, biz_reply *reply, const store_doc *user,
+                            const char *session_id, const char *refresh)
+{
+    token_claims claims = {.user_id = store_doc_id(user),
+                           .session_id = session_id,
+                           .expires_at = req->now + apr_time_from_sec(AUTH_ACCESS_SECONDS)};
+    const char *access;
+    apr_status_t status = token_access_make(req->pool, req->env->keys,
+                                            req->env->settings->public_url, &claims, req->now,
+                                            &access);
+
+    if (status != APR_SUCCESS) {
+        biz_log(BIZ_LOG_ERR, status,
+                BZ(0503) "an access token could not be signed; check the keys with bizapictl check");
+        return biz_fail(reply, BIZ_INTERNAL, NULL, NULL);
+    }
+    reply->data = biz_json_object(req->pool);
+    biz_json_set_str(reply->data, "access_token", access);
+    biz_json_set_str(reply->data, "token_type", "Bearer");
+    biz_json_set_int(reply->data, "expires_in", AUTH_ACCESS_SECONDS);
+    biz_json_set_str(reply->data, "refresh_token", refresh);
+    biz_json_set(reply->data, "user", account_json(req->pool, user));
+    return BIZ_OK;
+}
+
+biz_code session_start(biz_req *req, biz_reply *reply, const store_doc *user)
+{
+    store_doc *session = store_doc_new(req->pool, COLL_SESSIONS);
+    const char *refresh = token_refresh_first(req->pool, req->env->keys, store_doc_id(session));
+    apr_status_t status;
+
+    store_set_str(session, SESSION_USER_ID, store_doc_id(user));
+    store_set_int(session, SESSION_EPOCH, store_int(user, USER_SESSION_EPOCH));
+    store_set_int(session, SESSION_GENERATION, 1);
+    store_set_str(session, SESSION_REFRESH_HASH, biz_sha256_hex(req->pool, refresh));
+    store_set_time(session, SESSION_IDLE_EXPIRES_AT, req->now + DAYS(AUTH_REFRESH_IDLE_DAYS));
+    store_set_time(session, SESSION_EXPIRES_AT, req->now + DAYS(AUTH_REFRESH_MAX_DAYS));
+    store_set_time(session, SESSION_LAST_SEEN_AT, req->now);
+    store_set_str(session, SESSION_IP, req->address);
+    store_set_str(session, SESSION_USER_AGENT, req->user_agent);
+    status = store_insert(req->env->store, req->pool, session, NULL);
+    if (status != APR_SUCCESS)
+        return biz_fail_store(req, reply, status);
+    return give_tokens(req, reply, user, store_doc_id(session), refresh);
+}
+
+static apr_status_t end_in_store(biz_req *req, const char *session_id, const char *user_id)
+{
+    store_cond conds[] = {STORE_EQ_STR(SESSION_USER_ID, user_id), STORE_IS_NULL(SESSION_REVOKED_AT)};
+    store_change changes[] = {STORE_SET_TIME(SESSION_REVOKED_AT, req->now)};
+
+    return store_update(req->env->store, req->pool, COLL_SESSIONS, session_id, conds,
+                        STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes), NULL);
+}
+
+biz_code session_end(biz_req *req, biz_reply *reply, const char *user_id, const char *session_id)
+{
+    apr_status_t status = end_in_store(req, session_id, user_id);
+
+    if (status == STORE_ENOENT || status == STORE_ECOND)
+        return biz_fail(reply, BIZ_NOT_FOUND, NULL, NULL);
+    return status == APR_SUCCESS ? BIZ_OK : biz_fail_store(req, reply, status);
+}
+
+/* Somebody holds a copy of a token of this session: it ends for everyone, and its user is told. */
+static biz_code reused(biz_req *req, biz_reply *reply, const store_doc *session)
+{
+    const char *user_id = store_str(session, SESSION_USER_ID);
+    biz_json *data = biz_json_object(req->pool);
+    apr_status_t status = end_in_store(req, store_doc_id(session), user_id);
+
+    if (status == APR_SUCCESS) {
+        biz_log(BIZ_LOG_WARN, 0,
+                BZ(0504) "a refresh token was used a second time from %s: session %s of %s has "
+                         "been ended and its user is told by mail",
+                req->address, store_doc_id(session), user_id);
+        biz_json_set_str(data, "event", NOTICE_TOKEN_REUSED);
+        biz_json_set_str(data, "ip", req->address);
+        status = outbox_put(req->env->store, req->pool, OUTBOX_NOTICE, NULL, user_id, data);
+    }
+    if (status != APR_SUCCESS && status != STORE_ECOND && status != STORE_ENOENT)
+        return biz_fail_store(req, reply, status);
+    return biz_fail(reply, BIZ_TOKEN_REVOKED, NULL, NULL);
+}
+
+static apr_status_t rotate(biz_req *req, const store_doc *session, const char *hash,
+                           const char *next)
+{
+    apr_time_t idle = req->now + DAYS(AUTH_REFRESH_IDLE_DAYS);
+    apr_time_t end = store_time(session, SESSION_EXPIRES_AT);
+    store_cond conds[] = {STORE_EQ_STR(SESSION_REFRESH_HASH, hash),
+                          STORE_IS_NULL(SESSION_REVOKED_AT)};
+    store_change changes[] = {
+        STORE_SET_STR(SESSION_REFRESH_PREV_HASH, hash),
+        STORE_SET_STR(SESSION_REFRESH_HASH, biz_sha256_hex(req->pool, next)),
+        STORE_SET_TIME(SESSION_ROTATED_AT, req->now),
+        STORE_SET_TIME(SESSION_LAST_SEEN_AT, req->now),
+        STORE_SET_TIME(SESSION_IDLE_EXPIRES_AT, idle < end ? idle : end),
+        STORE_INC_INT(SESSION_GENERATION, 1)};
+
+    return store_update(req->env->store, req->pool, COLL_SESSIONS, store_doc_id(session), conds,
+                        STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes), NULL);
+}
+
+/* Session and user of a refresh token, alive. */
+static biz_code load(biz_req *req, biz_reply *reply, const char *session_id, store_doc **session,
+                     store_doc **user)
+{
+    store *s = req->env->store;
+    apr_status_t status = store_get(s, req->pool, COLL_SESSIONS, session_id, session);
+
+    if (status == APR_SUCCESS)
+        status = store_get(s, req->pool, COLL_USERS, store_str(*session, SESSION_USER_ID), user);
+    if (status == STORE_ENOENT)
+        return biz_fail(reply, BIZ_TOKEN_REVOKED, NULL, NULL);
+    if (status != APR_SUCCESS)
+        return biz_fail_store(req, reply, status);
+    if (session_is_alive(*session, *user, req->now))
+        return BIZ_OK;
+    if (store_is_null(*session, SESSION_REVOKED_AT) &&
+        store_int(*session, SESSION_EPOCH) == store_int(*user, USER_SESSION_EPOCH) &&
+        !store_bool(*user, USER_DISABLED))
+        return biz_fail(reply, BIZ_TOKEN_EXPIRED, NULL, NULL);
+    return biz_fail(reply, BIZ_TOKEN_REVOKED, NULL, NULL);
+}
+
+biz_code session_renew(biz_req *req, biz_reply *reply, const char *refresh_token)
+{
+    const char *session_id, *hash, *next, *previous;
+    store_doc *session, *user;
+    apr_status_t status;
+    int tries;
+
+    if (token_refresh_read(req->pool, req->env->keys, refresh_token, &session_id) != APR_SUCCESS)
+        return biz_fail(reply, BIZ_UNAUTHENTICATED, NULL, NULL);
+    hash = biz_sha256_hex(req->pool, refresh_token);
+    next = token_refresh_next(req->pool, req->env->keys, refresh_token);
+    /* A lost race is seen as a condition that does not hold: read again, and find the token to be
+     * the one before. */
+    for (tries = 0; tries < RENEW_TRIES; tries++) {
+        if (load(req, reply, session_id, &session, &user) != BIZ_OK)
+            return reply->code;
+        if (biz_same_text(hash, store_str(session, SESSION_REFRESH_HASH))) {
+            status = rotate(req, session, hash, next);
+            if (status == STORE_ECOND)
+                continue;
+            if (status != APR_SUCCESS)
+                return biz_fail_store(req, reply, status);
+            return give_tokens(req, reply, user, session_id, next);
+        }
+        previous = store_str(session, SESSION_REFRESH_PREV_HASH);
+        if (previous != NULL && biz_same_text(hash, previous) &&
+            store_time(session, SESSION_ROTATED_AT) +
+                    apr_time_from_sec(AUTH_REFRESH_GRACE_SECONDS) >= req->now)
+            return give_tokens(req, reply, user, session_id, next);
+        return reused(req, reply, session);
+    }
+    return biz_fail(reply, BIZ_BUSY, NULL, NULL);
+}

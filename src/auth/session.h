@@ -1,0 +1,17 @@
+/* session.h: sessions in the store: made at login, renewed by refresh, ended by logout. */
+#ifndef BIZ_SESSION_H
+#define BIZ_SESSION_H
+
+#include "core/biz.h"
+#include "store/store.h"
+
+/* A new session of the user; the reply gets the tokens and the user (api.md section 3, login). */
+biz_code session_start(biz_req *req, biz_reply *reply, const store_doc *user);
+/* The pair that follows a refresh token. */
+biz_code session_renew(biz_req *req, biz_reply *reply, const char *refresh_token);
+/* Ends one session of the user. NOT_FOUND where it is not theirs or has ended. */
+biz_code session_end(biz_req *req, biz_reply *reply, const char *user_id, const char *session_id);
+/* 1 where the session may be used: not ended, not expired, of the user's present epoch. */
+int session_is_alive(const store_doc *session, const store_doc *user, apr_time_t now);
+
+#endif

@@ -1,0 +1,112 @@
+/* token.c: see token.h. Called by session.c. */
+#include "token.h"
+
+#include <string.h>
+#include <apr_strings.h>
+
+#include "core/random.h"
+#include "core/str.h"
+#include "core/valid.h"
+#include "auth.h"
+
+#define ACCESS_TYP "at+jwt"
+enum { SECRET_LEN = 32, TAG_LEN = 16, CLOCK_LEEWAY_SECONDS = 30 };
+
+apr_status_t token_access_make(apr_pool_t *pool, const biz_keys *keys, const char *issuer,
+                               const token_claims *claims, apr_time_t now, const char **token)
+{
+    biz_json *json = biz_json_object(pool);
+
+    biz_json_set_str(json, "iss", issuer);
+    biz_json_set_str(json, "aud", issuer);
+    biz_json_set_str(json, "sub", claims->user_id);
+    biz_json_set_str(json, "sid", claims->session_id);
+    biz_json_set_int(json, "iat", apr_time_sec(now));
+    biz_json_set_int(json, "exp", apr_time_sec(claims->expires_at));
+    biz_json_set_str(json, "jti", biz_new_id(pool, "jti"));
+    return biz_jws_sign(pool, keys->jwks[0], ACCESS_TYP, json, token);
+}
+
+static int claim_is(const biz_json *claims, const char *name, const char *expected)
+{
+    const char *value = biz_json_str(claims, name);
+
+    return value != NULL && !strcmp(value, expected);
+}
+
+apr_status_t token_access_read(apr_pool_t *pool, const biz_keys *keys, const char *issuer,
+                               const char *token, apr_time_t now, token_claims *claims)
+{
+    biz_json *json;
+    int64_t expires, issued;
+
+    if (biz_jws_verify(pool, keys->jwks, ACCESS_TYP, token, &json) != APR_SUCCESS ||
+        !claim_is(json, "iss", issuer) || !claim_is(json, "aud", issuer))
+        return APR_EINVAL;
+    claims->user_id = biz_json_str(json, "sub");
+    claims->session_id = biz_json_str(json, "sid");
+    expires = biz_json_int(json, "exp", -1);
+    issued = biz_json_int(json, "iat", -1);
+    if (claims->user_id == NULL || claims->session_id == NULL ||
+        !biz_valid_id(claims->user_id, "usr") || !biz_valid_id(claims->session_id, "ses"))
+        return APR_EINVAL;
+    /* Another machine's clock may be a little ahead of ours; an end is never stretched. */
+    if (expires <= 0 || expires > INT32_MAX * (int64_t)4 || issued < 0 ||
+        issued > apr_time_sec(now) + CLOCK_LEEWAY_SECONDS)
+        return APR_EINVAL;
+    claims->expires_at = apr_time_from_sec(expires);
+    return claims->expires_at > now ? APR_SUCCESS : APR_TIMEUP;
+}
+
+static const char *tag_of(apr_pool_t *pool, const biz_keys *keys, const char *text, size_t len)
+{
+    unsigned char mac[BIZ_SHA256_LEN];
+    const char *bound = apr_pstrcat(pool, "tag ", apr_pstrmemdup(pool, text, len), NULL);
+
+    biz_hmac_sha256(keys->refresh, BIZ_KEY_LEN, bound, strlen(bound), mac);
+    return biz_b64url(pool, mac, TAG_LEN);
+}
+
+static const char *refresh_text(apr_pool_t *pool, const biz_keys *keys, const char *session_id,
+                                int64_t generation, const unsigned char secret[SECRET_LEN])
+{
+    const char *text = apr_psprintf(pool, "%s.%" APR_INT64_T_FMT ".%s", session_id, generation,
+                                    biz_b64url(pool, secret, SECRET_LEN));
+
+    return apr_pstrcat(pool, text, ".", tag_of(pool, keys, text, strlen(text)), NULL);
+}
+
+const char *token_refresh_first(apr_pool_t *pool, const biz_keys *keys, const char *session_id)
+{
+    unsigned char secret[SECRET_LEN];
+
+    biz_random(secret, sizeof(secret));
+    return refresh_text(pool, keys, session_id, 1, secret);
+}
+
+static int64_t generation_of(const char *token)
+{
+    return apr_atoi64(strchr(token, '.') + 1);
+}
+
+const char *token_refresh_next(apr_pool_t *pool, const biz_keys *keys, const char *token)
+{
+    unsigned char secret[BIZ_SHA256_LEN];
+    const char *bound = apr_pstrcat(pool, "next ", token, NULL);
+    const char *session_id = apr_pstrmemdup(pool, token, strcspn(token, "."));
+
+    biz_hmac_sha256(keys->refresh, BIZ_KEY_LEN, bound, strlen(bound), secret);
+    return refresh_text(pool, keys, session_id, generation_of(token) + 1, secret);
+}
+
+apr_status_t token_refresh_read(apr_pool_t *pool, const biz_keys *keys, const char *token,
+                                const char **session_id)
+{
+    const char *last = strrchr(token, '.');
+
+    *session_id = apr_pstrmemdup(pool, token, strcspn(token, "."));
+    if (last == NULL || !biz_valid_id(*session_id, "ses") ||
+        !biz_same_text(last + 1, tag_of(pool, keys, token, (size_t)(last - token))))
+        return APR_EINVAL;
+    return APR_SUCCESS;
+}

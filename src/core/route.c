@@ -1,0 +1,51 @@
+/* route.c: finds the entry of the route table for a method and a path. The table is small and
+ * fixed; a walk over it costs less than a microsecond. */
+#include "biz.h"
+
+#include <string.h>
+#include <apr_strings.h>
+
+/* 1 where `path` fits `pattern`; the texts under {name} go into params (which may be NULL). */
+static int path_fits(apr_pool_t *pool, const char *pattern, const char *path, apr_table_t *params)
+{
+    while (*pattern != '\0') {
+        if (*pattern == '{') {
+            const char *close = strchr(pattern, '}');
+            size_t len = strcspn(path, "/");
+
+            if (len == 0)
+                return 0;
+            if (params != NULL)
+                apr_table_setn(params, apr_pstrmemdup(pool, pattern + 1, close - pattern - 1),
+                               apr_pstrmemdup(pool, path, len));
+            pattern = close + 1;
+            path += len;
+        }
+        else if (*pattern++ != *path++) {
+            return 0;
+        }
+    }
+    return *path == '\0';
+}
+
+const biz_route *biz_route_find(apr_pool_t *pool, const char *method, const char *path,
+                                const char **allow, apr_table_t *params)
+{
+    const char *asked = !strcmp(method, "HEAD") ? "GET" : method;
+    const biz_route *route, *found = NULL;
+
+    *allow = NULL;
+    for (route = biz_routes; route->method != NULL; route++) {
+        if (!path_fits(pool, route->path, path, NULL))
+            continue;
+        *allow = apr_pstrcat(pool, *allow != NULL ? *allow : "", *allow != NULL ? ", " : "",
+                             route->method, !strcmp(route->method, "GET") ? ", HEAD" : "", NULL);
+        if (found == NULL && !strcmp(route->method, asked))
+            found = route;
+    }
+    if (*allow != NULL)
+        *allow = apr_pstrcat(pool, *allow, ", OPTIONS", NULL);
+    if (found != NULL && params != NULL)
+        path_fits(pool, found->path, path, params);
+    return found;
+}

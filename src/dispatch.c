@@ -1,0 +1,67 @@
+/* dispatch.c: see dispatch.h. The order of the steps is the order of this file. */
+#include "dispatch.h"
+
+#include "auth/auth.h"
+#include "idempotency.h"
+#include "store/store.h"
+
+int biz_route_takes_body(const biz_route *route)
+{
+    const biz_field *field;
+
+    for (field = route->fields; field != NULL && field->name != NULL; field++)
+        if (!(field->flags & BIZ_IN_QUERY))
+            return 1;
+    return 0;
+}
+
+static biz_code parse_body(biz_req *req, biz_reply *reply)
+{
+    size_t position;
+
+    if (req->body_len == 0 && !biz_route_takes_body(req->route))
+        return BIZ_OK;
+    if (biz_json_parse(req->pool, req->body != NULL ? req->body : "", req->body_len,
+                       BIZ_JSON_DEPTH, &req->json, &position) != APR_SUCCESS)
+        return biz_fail(reply, BIZ_INVALID_JSON, NULL, NULL);
+    return BIZ_OK;
+}
+
+static biz_code identify(biz_req *req, biz_reply *reply)
+{
+    if (req->route->who == BIZ_ANYONE)
+        return BIZ_OK;
+    if (auth_identify(req, reply) != BIZ_OK)
+        return reply->code;
+    return auth_permit(req, reply, req->route->who);
+}
+
+void biz_dispatch(biz_req *req, biz_reply *reply)
+{
+    idempotency idem;
+    int replayed;
+
+    if (parse_body(req, reply) != BIZ_OK || biz_fields_check(req, reply) != BIZ_OK ||
+        identify(req, reply) != BIZ_OK ||
+        idempotency_begin(req, reply, &idem, &replayed) != BIZ_OK || replayed)
+        return;
+    req->route->handler(req, reply);
+    idempotency_end(req, reply, &idem);
+}
+
+biz_code biz_fail_store(const biz_req *req, biz_reply *reply, apr_status_t status)
+{
+    switch (status) {
+    case STORE_ENOENT:
+        return biz_fail(reply, BIZ_NOT_FOUND, NULL, NULL);
+    case STORE_EEXIST:
+        return biz_fail(reply, BIZ_CONFLICT, NULL, NULL);
+    case STORE_ECOND:
+        return biz_fail(reply, BIZ_STALE, NULL, NULL);
+    case STORE_EINVAL:
+        return biz_fail(reply, BIZ_VALIDATION_FAILED, "cursor", "cursor is not one of this list.");
+    default:
+        /* The store itself has told the operator, once a minute, what it cannot do. */
+        return biz_fail(reply, BIZ_STORE_UNAVAILABLE, NULL, NULL);
+    }
+}
