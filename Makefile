@@ -1,10 +1,21 @@
 # mod_bizapi: `make run` tries it, `make test` tests it, `make install` puts it into Apache.
-# Everything about Apache comes from apxs, everything about libraries from pkg-config.
+# Everything about Apache comes from apxs, everything about libraries from pkg-config. On a bare
+# machine neither is there when make starts, so run and test install first and build in a second make.
+#
+#   make run [PORT=8081] [MPM=event]     make test [LEVEL="unit http"] [MPM=event]
+#   make install [DESTDIR=] [PREFIX=/usr/local]     make uninstall     make lint
+#   make asan     make tsan     (the unit and HTTP tests under a sanitizer)
+#   make bare     (make test in an empty Debian 12, made by debootstrap)
 
 .DELETE_ON_ERROR:
 .SUFFIXES:
 
 B      ?= build
+PORT   ?= 8081
+MPM    ?= event
+LEVEL  ?=
+PREFIX ?= /usr/local
+DATADIR = $(PREFIX)/share/bizapi
 APXS   ?= $(firstword $(wildcard $(foreach d,$(subst :, ,$(PATH)) /usr/sbin /usr/bin,$(d)/apxs $(d)/apxs2)))
 PC     ?= pkg-config
 LIBS_PC = jansson libcurl libmongoc-1.0 libsodium cjose sqlite3 hiredis icu-i18n icu-uc gmime-3.0 openssl
@@ -23,7 +34,7 @@ WARN   = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wforma
          -Werror=format-nonliteral -Wno-unused-parameter
 CFLAGS ?= -O2 -g
 CFLAGS_ALL = -std=gnu11 -fPIC -fvisibility=hidden -fstack-protector-strong $(WARN) $(if $(WERROR),-Werror) \
-             $(CFLAGS) -Isrc $(INC_APR) $(INC_PC) -MMD -MP
+             -DBIZ_DATA_DIR='"$(DATADIR)"' $(CFLAGS) -Isrc $(INC_APR) $(INC_PC) -MMD -MP
 
 LIB_SRC := $(sort $(wildcard $(foreach d,core store limit cors net mail outbox integrations auth portal admin,src/$(d)/*.c)) $(wildcard src/*.c))
 MOD_SRC := mod_bizapi.c $(sort $(wildcard src/httpd/*.c))
@@ -35,6 +46,41 @@ UNIT    := $(patsubst tests/unit/%.c,$(B)/tests/%,$(sort $(wildcard tests/unit/t
 CONF    := $(patsubst tests/conformance/%.c,$(B)/tests/%,$(sort $(wildcard tests/conformance/test_*.c)))
 
 all: $(B)/mod_bizapi.so $(B)/bizapictl
+
+# ---- try, test ----
+
+SUBMAKE = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc 2>/dev/null || echo 2))
+
+run:
+	@conf/quickstart/deps run
+	@$(SUBMAKE) all
+	@MPM=$(MPM) conf/quickstart/run "$(PORT)" "$(B)"
+
+test:
+	@conf/quickstart/deps test
+	@$(SUBMAKE) all tests
+	@BIZ_MPM=$(MPM) tests/run "$(B)" $(LEVEL)
+
+tests: $(UNIT) $(CONF)
+
+test-%:
+	@$(MAKE) --no-print-directory test LEVEL=$*
+
+# A sanitizer's runtime comes into the stock httpd by LD_PRELOAD.
+COMMA = ,
+SAN = $(SUBMAKE) B=build/$(1) CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=$(2)" all tests && \
+      $(3) BIZ_MPM=$(MPM) BIZ_PRELOAD="$$($(CC) -print-file-name=lib$(1).so)" \
+      tests/run build/$(1) $(or $(LEVEL),unit http)
+asan:
+	@conf/quickstart/deps test
+	@$(call SAN,asan,address$(COMMA)undefined,ASAN_OPTIONS=detect_leaks=0:abort_on_error=1)
+tsan:
+	@conf/quickstart/deps test
+	@$(call SAN,tsan,thread,TSAN_OPTIONS=suppressions=$(CURDIR)/tests/tsan.supp:exitcode=0)
+bare:
+	tests/bare
+
+# ---- build ----
 
 $(B)/libbizapi.a: $(LIB_OBJ)
 	@rm -f $@
@@ -71,8 +117,59 @@ $(B)/tests/test_%: tests/conformance/test_%.c $(B)/libbizapi.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS_ALL) -o $@ $< $(B)/libbizapi.a $(LDFLAGS) -lcmocka $(LD_PC) $(LD_APR) -lpthread
 
+# The compiled-in folder of the mail templates is part of what is built.
+$(B)/datadir: FORCE
+	@mkdir -p $(@D)
+	@echo '$(DATADIR)' | cmp -s - $@ || echo '$(DATADIR)' >$@
+$(B)/src/httpd/config.o: $(B)/datadir
+
+# ---- install ----
+
+MODDIR  = $(DESTDIR)$(call apxs_q,LIBEXECDIR)
+# Debian's layout has mods-available; elsewhere the two files wait in DATADIR to be included.
+DEBIAN  = $(filter apache2,$(call apxs_q,progname))
+CONFDIR = $(DESTDIR)$(if $(DEBIAN),$(call apxs_q,SYSCONFDIR)/mods-available,$(DATADIR)/conf)
+
+install: all
+	install -d "$(MODDIR)" "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(DATADIR)/mail" "$(CONFDIR)"
+	install -m 644 $(B)/mod_bizapi.so "$(MODDIR)/mod_bizapi.so.new"
+	mv -f "$(MODDIR)/mod_bizapi.so.new" "$(MODDIR)/mod_bizapi.so"
+	install -m 755 $(B)/bizapictl "$(DESTDIR)$(PREFIX)/bin/bizapictl"
+	install -m 644 conf/mail/* "$(DESTDIR)$(DATADIR)/mail"
+	install -m 644 conf/bizapi-ssl-vhost.conf.example conf/env.example conf/quickstart/hard.conf \
+	    "$(DESTDIR)$(DATADIR)"
+	sed 's|@MODULES@|$(call apxs_q,LIBEXECDIR)|' conf/bizapi.load >"$(CONFDIR)/bizapi.load"
+	@# An edited bizapi.conf stays; the new one lies beside it.
+	@sed 's|@DATADIR@|$(DATADIR)|' conf/bizapi.conf >$(B)/bizapi.conf
+	@to="$(CONFDIR)/bizapi.conf"; if [ -e "$$to" ] && ! cmp -s $(B)/bizapi.conf "$$to"; then \
+	     to="$$to.dist"; echo "Your bizapi.conf stays as it is; the new one is $$to"; fi; \
+	 install -m 644 $(B)/bizapi.conf "$$to"
+	@$(if $(DEBIAN),echo "Now: a2enmod bizapi && apachectl configtest && apachectl graceful",\
+	    echo "Now include $(CONFDIR)/bizapi.load and bizapi.conf in httpd.conf; then: apachectl graceful")
+
+uninstall:
+	@[ -n "$(DESTDIR)" ] || [ ! -e "$(CONFDIR)/../mods-enabled/bizapi.load" ] || \
+	    { echo "It is enabled: a2dismod bizapi && apachectl graceful; then again."; exit 1; }
+	rm -f "$(MODDIR)/mod_bizapi.so" "$(DESTDIR)$(PREFIX)/bin/bizapictl" "$(CONFDIR)/bizapi.load" \
+	    "$(CONFDIR)/bizapi.conf.dist"
+	rm -rf "$(DESTDIR)$(DATADIR)"
+	@echo "Left in place: $(CONFDIR)/bizapi.conf, keys and database in the state directory."
+
+# ---- check the sources ----
+
+C_FILES = mod_bizapi.c $(wildcard src/*.[ch] src/*/*.[ch] tests/*/*.[ch])
+SHELL_FILES = $(shell grep -lE '^\#!/bin/(ba)?sh' .ci/* conf/quickstart/* tests/* tests/*/* 2>/dev/null)
+lint:
+	clang-format --dry-run -Werror $(C_FILES)
+	$(SUBMAKE) B=build/lint-gcc CC=gcc WERROR=1 all tests
+	$(SUBMAKE) B=build/lint-clang CC=clang WERROR=1 all tests
+	cppcheck -q --error-exitcode=1 --enable=warning,portability --inline-suppr \
+	    --suppressions-list=tests/cppcheck.supp -Isrc mod_bizapi.c src
+	shellcheck $(SHELL_FILES)
+
 clean:
 	rm -rf $(B)
 
-.PHONY: all clean
+FORCE:
+.PHONY: all run test tests asan tsan bare install uninstall lint clean FORCE
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
