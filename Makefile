@@ -14,6 +14,7 @@ B      ?= build
 PORT   ?= 8081
 MPM    ?= event
 LEVEL  ?=
+PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 PREFIX ?= /usr/local
 DATADIR = $(PREFIX)/share/bizapi
 APXS   ?= $(firstword $(wildcard $(foreach d,$(subst :, ,$(PATH)) /usr/sbin /usr/bin,$(d)/apxs $(d)/apxs2)))
@@ -59,7 +60,7 @@ run:
 test:
 	@conf/quickstart/deps test
 	@$(SUBMAKE) all tests
-	@BIZ_MPM=$(MPM) tests/run "$(B)" $(LEVEL)
+	@BIZ_MPM=$(MPM) $(PYTHON) tests/run "$(B)" $(LEVEL)
 
 tests: $(UNIT) $(CONF)
 
@@ -70,7 +71,7 @@ test-%:
 COMMA = ,
 SAN = $(SUBMAKE) B=build/$(1) CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=$(2)" all tests && \
       $(3) BIZ_MPM=$(MPM) BIZ_PRELOAD="$$($(CC) -print-file-name=lib$(1).so)" \
-      tests/run build/$(1) $(or $(LEVEL),unit http)
+      $(PYTHON) tests/run build/$(1) $(or $(LEVEL),unit http)
 asan:
 	@conf/quickstart/deps test
 	@$(call SAN,asan,address$(COMMA)undefined,ASAN_OPTIONS=detect_leaks=0:abort_on_error=1)
