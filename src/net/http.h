@@ -11,8 +11,12 @@
 /* Once a process before threads; released with the pool. */
 apr_status_t net_init(apr_pool_t *pool);
 
+/* NULL where net_call() would call this url, else what is wrong: only https, and http where the
+ * host is loopback; no user information. */
+const char *net_url_error(apr_pool_t *pool, const char *url);
+
 typedef struct {
-    const char *method;         /* "GET", "POST", ... */
+    const char *method;         /* "GET", "POST", ...; see below */
     const char *url;            /* https, or http on loopback; anything else is refused */
     const char *const *headers; /* "Name: value", NULL-terminated, or NULL */
     const char *body;           /* or NULL */
@@ -38,28 +42,50 @@ typedef struct {
     const char *error; /* English, without URL query, for the log; NULL where outcome is NET_DONE */
 } net_answer;
 
-/* Always fills *answer; lives in the pool. */
+/* Always fills *answer; lives in the pool. A call is made once: a connection that is kept from an
+ * earlier call is used only where a repeat is harmless (GET, HEAD, or an Idempotency-Key header),
+ * because libcurl sends again by itself where such a connection turns out to be dead. An answer
+ * that is too long counts as NET_UNKNOWN, with its status. */
 void net_call(apr_pool_t *pool, const net_request *request, net_answer *answer);
 
 /* ---- SMTP (RFC 5321) ---- */
 
+/* tls=required: STARTTLS with a certificate that is verified, the default; opportunistic: STARTTLS
+ * where the server offers it, the default on loopback, where alone its certificate is not verified
+ * (what is no worse than the plain text that would do there too); off. smtps: TLS from the first
+ * byte. A password is never sent to another host without TLS. User and password are
+ * percent-encoded in the url. */
 typedef struct {
-    const char *url;      /* smtp://[user:password@]host[:port][?tls=required|opportunistic|off] */
+    const char *url; /* smtp[s]://[user:password@]host[:port][?tls=required|opportunistic|off] */
     const char *from, *to; /* bare addresses */
     const char *message;  /* CRLF lines */
     size_t len;
     long connect_ms, total_ms;
 } net_smtp;
 
+/* How far the conversation came: which command the last reply was given to. */
+typedef enum {
+    NET_SMTP_HELLO, /* greeting, EHLO, STARTTLS, AUTH */
+    NET_SMTP_FROM,
+    NET_SMTP_TO,
+    NET_SMTP_DATA,
+    NET_SMTP_END /* the whole message was handed over */
+} net_smtp_step;
+
 typedef struct {
     net_outcome outcome; /* NET_DONE: the server took it (or refused it: see code) */
     long code;           /* last SMTP reply code, 0 where there was none */
-    const char *error;   /* NULL where it was accepted; never holds the password */
+    net_smtp_step step;
+    const char *error;   /* NULL where it was accepted; holds no password and no address */
 } net_smtp_answer;
 
-/* Sends one message; connections are kept and used again by the same session. */
+/* Sends one message; the connection is kept and used again by the same session, which belongs to
+ * one thread at a time. Where a kept connection has gone before the message was handed over, the
+ * message goes over a new one, within the same total_ms. */
 typedef struct net_smtp_session net_smtp_session;
 net_smtp_session *net_smtp_open(apr_pool_t *pool);
+/* Says goodbye to the server; the next message connects anew. */
+void net_smtp_rest(net_smtp_session *session);
 void net_smtp_send(net_smtp_session *session, apr_pool_t *pool, const net_smtp *mail,
                    net_smtp_answer *answer);
 /* NULL where the url is good, else what is wrong, for configuration tests. */

@@ -1,0 +1,695 @@
+/* curl.c: the one file that speaks to libcurl. HTTP calls for the integrations and the SendGrid
+ * transport, SMTP for the mail transport.
+ *
+ * Every handle is made by fresh_handle(), which sets the bounds that hold everywhere. It must not
+ * follow redirects, read answers without a limit, or put a url's query or a password into a text
+ * that may be logged. */
+#include "http.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <curl/curl.h>
+
+#include <apr_lib.h>
+#include <apr_strings.h>
+#include <apr_time.h>
+
+#include "core/str.h"
+#include "core/valid.h"
+
+enum {
+    IDLE_HANDLES = 8,             /* kept with their connections, resolver and TLS caches */
+    DEFAULT_ANSWER = 1024 * 1024, /* bytes */
+    HEADERS_MAX = 64 * 1024,      /* bytes of all header lines of one call */
+    SLOW_BYTES = 30,              /* fewer a second ... */
+    REPLY_SECONDS = 8,            /* an SMTP server's answer to one command */
+    SLOW_SECONDS = 10,            /* ... for so long end a call */
+    ERROR_SHOWN = 200             /* bytes of a library's or server's words */
+};
+
+static pthread_mutex_t idle_lock = PTHREAD_MUTEX_INITIALIZER;
+static CURL *idle[IDLE_HANDLES];
+static int idle_count;
+
+/* ---- handles ---- */
+
+static apr_status_t net_end(void *unused)
+{
+    pthread_mutex_lock(&idle_lock);
+    while (idle_count > 0) {
+        curl_easy_cleanup(idle[--idle_count]);
+    }
+    pthread_mutex_unlock(&idle_lock);
+    curl_global_cleanup();
+    return APR_SUCCESS;
+}
+
+apr_status_t net_init(apr_pool_t *pool)
+{
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+        return APR_EGENERAL;
+    }
+    apr_pool_cleanup_register(pool, NULL, net_end, apr_pool_cleanup_null);
+    return APR_SUCCESS;
+}
+
+/* Last in, first out: the handle used last has the warmest connections. */
+static CURL *take_handle(void)
+{
+    CURL *handle = NULL;
+
+    pthread_mutex_lock(&idle_lock);
+    if (idle_count > 0) {
+        handle = idle[--idle_count];
+    }
+    pthread_mutex_unlock(&idle_lock);
+    return handle ? handle : curl_easy_init();
+}
+
+static void give_handle_back(CURL *handle)
+{
+    curl_easy_reset(handle); /* nothing of one call, least of all a key, is seen by the next */
+    pthread_mutex_lock(&idle_lock);
+    if (idle_count < IDLE_HANDLES) {
+        idle[idle_count++] = handle;
+        handle = NULL;
+    }
+    pthread_mutex_unlock(&idle_lock);
+    if (handle) {
+        curl_easy_cleanup(handle);
+    }
+}
+
+/* What holds for every call. 0, or non-zero where libcurl does not take an option. */
+static int set_bounds(CURL *h, const char *protocols, long connect_ms, long total_ms,
+                      char *error_buffer)
+{
+    int bad = 0;
+
+    error_buffer[0] = '\0';
+    bad |= curl_easy_setopt(h, CURLOPT_ERRORBUFFER, error_buffer);
+    bad |= curl_easy_setopt(h, CURLOPT_NOSIGNAL, 1L);
+    /* Without it a resolver that does not answer holds the call for 10 s beyond every time-out. */
+    bad |= curl_easy_setopt(h, CURLOPT_QUICK_EXIT, 1L);
+    bad |= curl_easy_setopt(h, CURLOPT_PROTOCOLS_STR, protocols);
+    bad |= curl_easy_setopt(h, CURLOPT_FOLLOWLOCATION, 0L);
+    bad |= curl_easy_setopt(h, CURLOPT_SSL_VERIFYPEER, 1L);
+    bad |= curl_easy_setopt(h, CURLOPT_SSL_VERIFYHOST, 2L);
+    bad |= curl_easy_setopt(h, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+    bad |= curl_easy_setopt(h, CURLOPT_CONNECTTIMEOUT_MS, connect_ms);
+    bad |= curl_easy_setopt(h, CURLOPT_TIMEOUT_MS, total_ms);
+    bad |= curl_easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, (long)SLOW_BYTES);
+    bad |= curl_easy_setopt(h, CURLOPT_LOW_SPEED_TIME, (long)SLOW_SECONDS);
+    return bad;
+}
+
+/* What went wrong in English, cut before anything that could be a url's query. */
+static const char *error_text(apr_pool_t *pool, CURLcode rc, const char *error_buffer)
+{
+    const char *text = error_buffer[0] ? error_buffer : curl_easy_strerror(rc);
+
+    text = apr_pstrmemdup(pool, text, strcspn(text, "?"));
+    return biz_printable(pool, text, ERROR_SHOWN);
+}
+
+/* ---- urls ---- */
+
+/* A part of the url, NULL where it is not there. */
+static const char *url_part(apr_pool_t *pool, CURLU *u, CURLUPart part, unsigned flags)
+{
+    char *text = NULL;
+    const char *copy = NULL;
+
+    if (curl_url_get(u, part, &text, flags) == CURLUE_OK) {
+        copy = apr_pstrdup(pool, text);
+        curl_free(text);
+    }
+    return copy;
+}
+
+/* 1 where the host of the parsed url is this machine. */
+static int is_loopback(apr_pool_t *pool, CURLU *u)
+{
+    const char *host = url_part(pool, u, CURLUPART_HOST, 0);
+
+    return host && biz_url_is_loopback(apr_pstrcat(pool, "http://", host, NULL));
+}
+
+static const char *http_url_error(apr_pool_t *pool, const char *url, int *loopback)
+{
+    CURLU *u = curl_url();
+    const char *why = NULL, *scheme;
+
+    *loopback = 0;
+    if (!u || curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK) {
+        why = "the url is not valid";
+        goto leave;
+    }
+    scheme = url_part(pool, u, CURLUPART_SCHEME, 0);
+    *loopback = is_loopback(pool, u);
+    if (!scheme || (strcmp(scheme, "https") != 0 && strcmp(scheme, "http") != 0)) {
+        why = "the url must be https";
+    } else if (strcmp(scheme, "http") == 0 && !*loopback) {
+        why = "http is allowed to this machine only; use https";
+    } else if (url_part(pool, u, CURLUPART_USER, 0) || url_part(pool, u, CURLUPART_PASSWORD, 0)) {
+        why = "the url must not hold a user or a password";
+    }
+leave:
+    curl_url_cleanup(u);
+    return why;
+}
+
+const char *net_url_error(apr_pool_t *pool, const char *url)
+{
+    int loopback;
+
+    return http_url_error(pool, url, &loopback);
+}
+
+/* ---- one HTTP call ---- */
+
+typedef struct {
+    apr_pool_t *pool;
+    net_answer *answer;
+    char *body; /* malloc: it grows, and a pool cannot shrink */
+    size_t len, room, max, header_bytes;
+    const char *why; /* why we cut the answer off */
+} call;
+
+static size_t on_body(char *data, size_t one, size_t n, void *context)
+{
+    call *c = context;
+    char *more;
+
+    if (n > c->max - c->len) {
+        c->why =
+            apr_psprintf(c->pool, "the answer is longer than %" APR_SIZE_T_FMT " bytes", c->max);
+        return 0;
+    }
+    if (c->len + n + 1 > c->room) {
+        size_t room = c->room * 2 > c->len + n + 1 ? c->room * 2 : c->len + n + 1;
+
+        more = realloc(c->body, room);
+        if (!more) {
+            c->why = "out of memory for the answer";
+            return 0;
+        }
+        c->body = more;
+        c->room = room;
+    }
+    memcpy(c->body + c->len, data, n);
+    c->len += n;
+    c->body[c->len] = '\0';
+    return n;
+}
+
+static size_t on_header(char *data, size_t one, size_t n, void *context)
+{
+    call *c = context;
+    size_t end = n, name = 0, value;
+
+    c->header_bytes += n;
+    if (c->header_bytes > HEADERS_MAX) {
+        c->why = "the headers of the answer are too long";
+        return 0;
+    }
+    while (end > 0 && apr_isspace(data[end - 1])) {
+        end--;
+    }
+    if (end >= 5 && strncmp(data, "HTTP/", 5) == 0) {
+        apr_table_clear(c->answer->headers); /* what came before was an interim answer */
+        return n;
+    }
+    while (name < end && data[name] != ':') {
+        name++;
+    }
+    if (name > 0 && name < end) {
+        for (value = name + 1; value < end && apr_isspace(data[value]); value++) {
+        }
+        apr_table_addn(c->answer->headers, apr_pstrmemdup(c->pool, data, name),
+                       apr_pstrmemdup(c->pool, data + value, end - value));
+    }
+    return n;
+}
+
+static apr_status_t free_body(void *body)
+{
+    free(body);
+    return APR_SUCCESS;
+}
+
+/* The list, NULL where a header is none or memory is short. `expect`: libcurl's own
+ * "Expect: 100-continue" costs a round trip and some servers a second. */
+static struct curl_slist *header_list(const net_request *request)
+{
+    struct curl_slist *list = curl_slist_append(NULL, "Expect:"), *more;
+
+    for (const char *const *h = request->headers; list && h && *h; h++) {
+        more = strpbrk(*h, "\r\n") || !strchr(*h, ':') ? NULL : curl_slist_append(list, *h);
+        if (!more) {
+            curl_slist_free_all(list);
+        }
+        list = more;
+    }
+    return list;
+}
+
+static int is_harmless_twice(const net_request *request)
+{
+    if (strcmp(request->method, "GET") == 0 || strcmp(request->method, "HEAD") == 0) {
+        return 1;
+    }
+    for (const char *const *h = request->headers; h && *h; h++) {
+        if (strncasecmp(*h, "Idempotency-Key:", 16) == 0) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+static int set_request(CURL *h, const net_request *request, int loopback)
+{
+    int bad = 0;
+
+    bad |= curl_easy_setopt(h, CURLOPT_URL, request->url);
+    bad |= curl_easy_setopt(h, CURLOPT_USERAGENT, "mod_bizapi");
+    bad |= curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+    bad |= curl_easy_setopt(h, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+    if (loopback) { /* never by a proxy that the environment names */
+        bad |= curl_easy_setopt(h, CURLOPT_PROXY, "");
+    }
+    if (!is_harmless_twice(request)) {
+        bad |= curl_easy_setopt(h, CURLOPT_FRESH_CONNECT, 1L);
+    }
+    if (request->body || strcmp(request->method, "POST") == 0) {
+        bad |= curl_easy_setopt(h, CURLOPT_POST, 1L);
+        bad |= curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE,
+                                (curl_off_t)(request->body ? request->body_len : 0));
+        bad |= curl_easy_setopt(h, CURLOPT_POSTFIELDS, request->body ? request->body : "");
+    }
+    if (strcmp(request->method, "HEAD") == 0) {
+        bad |= curl_easy_setopt(h, CURLOPT_NOBODY, 1L);
+    } else {
+        bad |= curl_easy_setopt(h, CURLOPT_CUSTOMREQUEST, request->method);
+    }
+    return bad;
+}
+
+/* From where libcurl gave up to what the caller must assume. */
+static net_outcome outcome_of(CURL *h, CURLcode rc)
+{
+    long sent = 0;
+
+    if (rc == CURLE_OK) {
+        return NET_DONE;
+    }
+    if (curl_easy_getinfo(h, CURLINFO_REQUEST_SIZE, &sent) == CURLE_OK && sent == 0) {
+        return NET_NOT_SENT;
+    }
+    return NET_UNKNOWN;
+}
+
+static void perform(CURL *h, const net_request *request, int loopback, struct curl_slist *headers,
+                    call *c)
+{
+    char error_buffer[CURL_ERROR_SIZE];
+    curl_off_t took = 0;
+    CURLcode rc;
+    int bad;
+
+    bad = set_bounds(h, loopback ? "https,http" : "https", request->connect_ms, request->total_ms,
+                     error_buffer);
+    bad |= set_request(h, request, loopback);
+    bad |= curl_easy_setopt(h, CURLOPT_HTTPHEADER, headers);
+    bad |= curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_body);
+    bad |= curl_easy_setopt(h, CURLOPT_WRITEDATA, c);
+    bad |= curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, on_header);
+    bad |= curl_easy_setopt(h, CURLOPT_HEADERDATA, c);
+    if (bad) {
+        c->answer->error = "libcurl does not take an option that we depend on";
+        return;
+    }
+    rc = curl_easy_perform(h);
+    curl_easy_getinfo(h, CURLINFO_RESPONSE_CODE, &c->answer->status);
+    if (curl_easy_getinfo(h, CURLINFO_TOTAL_TIME_T, &took) == CURLE_OK) {
+        c->answer->elapsed_ms = (long)(took / 1000);
+    }
+    c->answer->outcome = outcome_of(h, rc);
+    if (rc != CURLE_OK) {
+        c->answer->error = c->why ? c->why : error_text(c->pool, rc, error_buffer);
+    }
+}
+
+void net_call(apr_pool_t *pool, const net_request *request, net_answer *answer)
+{
+    call c = {.pool = pool, .answer = answer};
+    struct curl_slist *headers = NULL;
+    CURL *h = NULL;
+    int loopback = 0;
+
+    memset(answer, 0, sizeof(*answer));
+    answer->outcome = NET_NOT_SENT;
+    answer->headers = apr_table_make(pool, 8);
+    answer->body = "";
+    c.max = request->max_answer ? request->max_answer : DEFAULT_ANSWER;
+
+    answer->error = http_url_error(pool, request->url, &loopback);
+    if (answer->error) {
+        return;
+    }
+    if (request->connect_ms <= 0 || request->total_ms <= 0) {
+        answer->error = "a call without a time-out is not made";
+        return;
+    }
+    headers = header_list(request);
+    h = take_handle();
+    if (!headers || !h) {
+        answer->error = headers ? "out of memory" : "a header of the request is not valid";
+        goto leave;
+    }
+    perform(h, request, loopback, headers, &c);
+    if (c.body) {
+        apr_pool_cleanup_register(pool, c.body, free_body, apr_pool_cleanup_null);
+        answer->body = c.body;
+        answer->body_len = c.len;
+    }
+leave:
+    if (h) {
+        give_handle_back(h);
+    }
+    curl_slist_free_all(headers);
+}
+
+/* ---- SMTP ---- */
+
+typedef struct {
+    const char *server; /* scheme, host and port alone */
+    const char *user, *password;
+    int implicit; /* smtps */
+    long use_ssl;
+    int verify;
+} smtp_place;
+
+static const char *tls_of(const char *query, smtp_place *place, int loopback)
+{
+    const char *how = loopback ? "opportunistic" : "required";
+
+    if (query && strncmp(query, "tls=", 4) != 0) {
+        return "the only parameter is tls=required, tls=opportunistic or tls=off";
+    }
+    if (query) {
+        how = query + 4;
+    }
+    if (place->implicit && query && strcmp(how, "required") != 0) {
+        return "smtps is always TLS; use smtp:// for tls=opportunistic or tls=off";
+    }
+    if (place->implicit || strcmp(how, "required") == 0) {
+        place->use_ssl = CURLUSESSL_ALL;
+    } else if (strcmp(how, "opportunistic") == 0) {
+        place->use_ssl = CURLUSESSL_TRY;
+    } else if (strcmp(how, "off") == 0) {
+        place->use_ssl = CURLUSESSL_NONE;
+    } else {
+        return "tls must be required, opportunistic or off";
+    }
+    place->verify = place->use_ssl != CURLUSESSL_TRY || !loopback;
+    if (place->password && place->use_ssl != CURLUSESSL_ALL && !loopback) {
+        return "a password is not sent to another host without TLS; use tls=required or smtps://";
+    }
+    return NULL;
+}
+
+/* NULL and *place, or what is wrong with the url. */
+static const char *smtp_parse(apr_pool_t *pool, const char *url, smtp_place *place)
+{
+    CURLU *u = curl_url();
+    const char *why = NULL, *scheme, *path;
+
+    memset(place, 0, sizeof(*place));
+    if (!u || curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK) {
+        why = "it is not a valid url; a user or password must be percent-encoded";
+        goto leave;
+    }
+    scheme = url_part(pool, u, CURLUPART_SCHEME, 0);
+    path = url_part(pool, u, CURLUPART_PATH, 0);
+    if (!scheme || (strcmp(scheme, "smtp") != 0 && strcmp(scheme, "smtps") != 0)) {
+        why = "it must begin with smtp:// or smtps://";
+        goto leave;
+    }
+    if ((path && strcmp(path, "/") != 0) || url_part(pool, u, CURLUPART_FRAGMENT, 0)) {
+        why = "nothing but ?tls=... may follow the host; a '/' or '#' in a password is %2F or %23";
+        goto leave;
+    }
+    place->implicit = strcmp(scheme, "smtps") == 0;
+    /* Decoding refuses control characters: nothing can break out of the AUTH command. */
+    place->user = url_part(pool, u, CURLUPART_USER, CURLU_URLDECODE);
+    place->password = url_part(pool, u, CURLUPART_PASSWORD, CURLU_URLDECODE);
+    if (!place->user != !place->password || (place->user && !place->user[0])) {
+        why = "user and password must both be there, percent-encoded, or neither";
+        goto leave;
+    }
+    why = tls_of(url_part(pool, u, CURLUPART_QUERY, 0), place, is_loopback(pool, u));
+    if (!why) {
+        curl_url_set(u, CURLUPART_USER, NULL, 0);
+        curl_url_set(u, CURLUPART_PASSWORD, NULL, 0);
+        curl_url_set(u, CURLUPART_QUERY, NULL, 0);
+        place->server = url_part(pool, u, CURLUPART_URL, 0);
+    }
+leave:
+    curl_url_cleanup(u);
+    return why;
+}
+
+const char *net_smtp_url_error(apr_pool_t *pool, const char *url)
+{
+    smtp_place place;
+
+    return smtp_parse(pool, url, &place);
+}
+
+struct net_smtp_session {
+    CURL *handle; /* or NULL; holds the connection */
+    char error_buffer[CURL_ERROR_SIZE];
+};
+
+void net_smtp_rest(net_smtp_session *session)
+{
+    if (session->handle) {
+        curl_easy_cleanup(session->handle);
+        session->handle = NULL;
+    }
+}
+
+static apr_status_t end_session(void *session)
+{
+    net_smtp_rest(session);
+    return APR_SUCCESS;
+}
+
+net_smtp_session *net_smtp_open(apr_pool_t *pool)
+{
+    net_smtp_session *session = apr_pcalloc(pool, sizeof(*session));
+
+    apr_pool_cleanup_register(pool, session, end_session, apr_pool_cleanup_null);
+    return session;
+}
+
+typedef struct {
+    const net_smtp *mail;
+    size_t offset;
+    net_smtp_step step;
+    char reply[512]; /* the last line the server refused something with */
+} smtp_talk;
+
+static size_t on_read(char *buffer, size_t one, size_t n, void *context)
+{
+    smtp_talk *t = context;
+    size_t left = t->mail->len - t->offset;
+
+    n = n < left ? n : left;
+    memcpy(buffer, t->mail->message + t->offset, n);
+    t->offset += n;
+    if (t->offset == t->mail->len) {
+        t->step = NET_SMTP_END;
+    }
+    return n;
+}
+
+static size_t on_reply(char *data, size_t one, size_t n, void *context)
+{
+    smtp_talk *t = context;
+    size_t keep = n < sizeof(t->reply) - 1 ? n : sizeof(t->reply) - 1;
+
+    if (n == 0 || data[0] < '4') { /* the answer to libcurl's QUIT follows the refusal */
+        return n;
+    }
+    memcpy(t->reply, data, keep);
+    t->reply[keep] = '\0';
+    t->reply[strcspn(t->reply, "\r\n")] = '\0';
+    return n;
+}
+
+/* libcurl tells which command failed only in English; the commands it sends are seen here. */
+static int on_command(CURL *h, curl_infotype type, char *data, size_t n, void *context)
+{
+    static const struct {
+        const char *verb;
+        net_smtp_step step;
+    } verbs[] = {{"MAIL ", NET_SMTP_FROM}, {"RCPT ", NET_SMTP_TO}, {"DATA", NET_SMTP_DATA}};
+    smtp_talk *t = context;
+
+    for (size_t i = 0; type == CURLINFO_HEADER_OUT && i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+        size_t len = strlen(verbs[i].verb);
+
+        if (n >= len && strncmp(data, verbs[i].verb, len) == 0) {
+            t->step = verbs[i].step;
+        }
+    }
+    return 0;
+}
+
+static size_t on_nothing(char *data, size_t one, size_t n, void *context)
+{
+    return n;
+}
+
+static int set_smtp(CURL *h, const smtp_place *place, const net_smtp *mail, long total_ms,
+                    struct curl_slist *to, smtp_talk *talk, char *error_buffer)
+{
+    long connect_ms = mail->connect_ms < total_ms ? mail->connect_ms : total_ms;
+    long reply_s = (total_ms + 999) / 1000;
+    int bad;
+
+    bad = set_bounds(h, place->implicit ? "smtps" : "smtp", connect_ms, total_ms, error_buffer);
+    bad |= curl_easy_setopt(h, CURLOPT_URL, place->server);
+    bad |= curl_easy_setopt(h, CURLOPT_PROXY, "");
+    bad |= curl_easy_setopt(h, CURLOPT_USE_SSL, place->use_ssl);
+    /* The only bound of the wait for an answer to QUIT, which comes on top of total_ms. */
+    bad |= curl_easy_setopt(h, CURLOPT_SERVER_RESPONSE_TIMEOUT,
+                            reply_s < REPLY_SECONDS ? reply_s : (long)REPLY_SECONDS);
+    if (!place->verify) { /* loopback and opportunistic: see http.h */
+        bad |= curl_easy_setopt(h, CURLOPT_SSL_VERIFYPEER, 0L);
+        bad |= curl_easy_setopt(h, CURLOPT_SSL_VERIFYHOST, 0L);
+    }
+    if (place->user) {
+        bad |= curl_easy_setopt(h, CURLOPT_USERNAME, place->user);
+        bad |= curl_easy_setopt(h, CURLOPT_PASSWORD, place->password);
+    }
+    bad |= curl_easy_setopt(h, CURLOPT_MAIL_FROM, mail->from);
+    bad |= curl_easy_setopt(h, CURLOPT_MAIL_RCPT, to);
+    bad |= curl_easy_setopt(h, CURLOPT_UPLOAD, 1L);
+    bad |= curl_easy_setopt(h, CURLOPT_INFILESIZE_LARGE, (curl_off_t)mail->len);
+    bad |= curl_easy_setopt(h, CURLOPT_READFUNCTION, on_read);
+    bad |= curl_easy_setopt(h, CURLOPT_READDATA, talk);
+    bad |= curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, on_reply);
+    bad |= curl_easy_setopt(h, CURLOPT_HEADERDATA, talk);
+    bad |= curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_nothing);
+    bad |= curl_easy_setopt(h, CURLOPT_VERBOSE, 1L); /* on_command swallows what it would print */
+    bad |= curl_easy_setopt(h, CURLOPT_DEBUGFUNCTION, on_command);
+    bad |= curl_easy_setopt(h, CURLOPT_DEBUGDATA, talk);
+    return bad;
+}
+
+/* A server's words with every address in them covered, for servers like to quote. */
+static const char *without_addresses(apr_pool_t *pool, const char *text)
+{
+    const char *out = "";
+
+    while (*text) {
+        size_t word = strcspn(text, " "), gap = strspn(text + word, " ");
+        const char *shown = apr_pstrmemdup(pool, text, word);
+
+        out =
+            apr_pstrcat(pool, out, strchr(shown, '@') ? "[address]" : shown, gap ? " " : "", NULL);
+        text += word + gap;
+    }
+    return out;
+}
+
+static const char *smtp_error(apr_pool_t *pool, const smtp_place *place, const smtp_talk *talk,
+                              long code, CURLcode rc, const char *error_buffer)
+{
+    const char *text = error_text(pool, rc, error_buffer);
+
+    if (code >= 400 && talk->reply[0]) {
+        text = apr_pstrcat(
+            pool, text, "; the server said: ", biz_printable(pool, talk->reply, ERROR_SHOWN), NULL);
+    }
+    if (place->password && place->password[0] && strstr(text, place->password)) {
+        return apr_psprintf(pool, "refused with code %ld", code);
+    }
+    return without_addresses(pool, text);
+}
+
+/* One try. 1 where it went over a kept connection and a new one may do better. */
+static int smtp_try(net_smtp_session *session, apr_pool_t *pool, const smtp_place *place,
+                    const net_smtp *mail, long total_ms, int fresh, struct curl_slist *to,
+                    net_smtp_answer *answer)
+{
+    smtp_talk talk = {.mail = mail};
+    CURL *h = session->handle;
+    long connects = 1;
+    CURLcode rc;
+
+    curl_easy_reset(h); /* keeps the connection */
+    if (set_smtp(h, place, mail, total_ms, to, &talk, session->error_buffer) ||
+        curl_easy_setopt(h, CURLOPT_FRESH_CONNECT, fresh ? 1L : 0L)) {
+        answer->outcome = NET_NOT_SENT;
+        answer->error = "libcurl does not take an option that we depend on";
+        return 0;
+    }
+    rc = curl_easy_perform(h);
+    curl_easy_getinfo(h, CURLINFO_RESPONSE_CODE, &answer->code);
+    curl_easy_getinfo(h, CURLINFO_NUM_CONNECTS, &connects);
+    answer->step = talk.step;
+    answer->error = NULL;
+    if (rc == CURLE_OK || answer->code >= 400) {
+        answer->outcome = NET_DONE;
+    } else {
+        answer->outcome = talk.step == NET_SMTP_END ? NET_UNKNOWN : NET_NOT_SENT;
+    }
+    if (rc != CURLE_OK) {
+        answer->error = smtp_error(pool, place, &talk, answer->code, rc, session->error_buffer);
+    }
+    return rc != CURLE_OK && connects == 0 &&
+           (answer->outcome == NET_NOT_SENT || (answer->code == 421 && talk.step < NET_SMTP_END));
+}
+
+void net_smtp_send(net_smtp_session *session, apr_pool_t *pool, const net_smtp *mail,
+                   net_smtp_answer *answer)
+{
+    apr_time_t begin = apr_time_now();
+    struct curl_slist *to = NULL;
+    smtp_place place;
+    long left;
+
+    memset(answer, 0, sizeof(*answer));
+    answer->outcome = NET_NOT_SENT;
+    answer->error = smtp_parse(pool, mail->url, &place);
+    if (answer->error) {
+        return;
+    }
+    if (strpbrk(mail->from, "\r\n<> ") || strpbrk(mail->to, "\r\n<> ") || mail->connect_ms <= 0 ||
+        mail->total_ms <= 0) {
+        answer->error = "an address is not valid or a time-out is missing";
+        return;
+    }
+    if (!session->handle) {
+        session->handle = curl_easy_init();
+    }
+    to = curl_slist_append(NULL, mail->to);
+    if (!session->handle || !to) {
+        answer->error = "out of memory";
+        goto leave;
+    }
+    if (smtp_try(session, pool, &place, mail, mail->total_ms, 0, to, answer)) {
+        left = mail->total_ms - (long)apr_time_as_msec(apr_time_now() - begin);
+        if (left > 0) {
+            smtp_try(session, pool, &place, mail, left, 1, to, answer);
+        }
+    }
+leave:
+    curl_slist_free_all(to);
+}
