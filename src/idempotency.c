@@ -76,10 +76,9 @@ biz_code idempotency_begin(biz_req *req, biz_reply *reply, idempotency *idem, in
         return biz_fail(reply, BIZ_INVALID_REQUEST, "Idempotency-Key",
                         "Idempotency-Key must have 1 to 255 characters.");
     hash = body_hash(req);
-    idem->id = biz_sha256_hex(req->pool,
-                              apr_pstrcat(req->pool, req->route->method, " ", req->path, "\n",
-                                          req->user != NULL ? store_doc_id(req->user) : "-", "\n",
-                                          key, NULL));
+    idem->id = biz_sha256_hex(
+        req->pool, apr_pstrcat(req->pool, req->route->method, " ", req->path, "\n",
+                               req->user != NULL ? store_doc_id(req->user) : "-", "\n", key, NULL));
     doc = store_doc_new(req->pool, COLL_IDEMPOTENCY);
     store_doc_set_id(doc, idem->id);
     store_set_str(doc, IDEM_BODY_HASH, hash);
@@ -113,8 +112,7 @@ void idempotency_end(biz_req *req, const biz_reply *reply, const idempotency *id
                                STORE_SET_STR(IDEM_ANSWER, answer)};
         status = store_update(req->env->store, req->pool, COLL_IDEMPOTENCY, idem->id, NULL, 0, keep,
                               STORE_COUNT_OF(keep), NULL);
-    }
-    else {
+    } else {
         status = store_delete(req->env->store, req->pool, COLL_IDEMPOTENCY, idem->id, NULL, 0);
     }
     if (status != APR_SUCCESS && status != STORE_ENOENT)

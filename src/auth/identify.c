@@ -34,8 +34,8 @@ biz_code auth_identify(biz_req *req, biz_reply *reply)
     status = token_access_read(req->pool, env->keys, env->settings->public_url, token, req->now,
                                &claims);
     if (status != APR_SUCCESS)
-        return biz_fail(reply, status == APR_TIMEUP ? BIZ_TOKEN_EXPIRED : BIZ_UNAUTHENTICATED,
-                        NULL, NULL);
+        return biz_fail(reply, status == APR_TIMEUP ? BIZ_TOKEN_EXPIRED : BIZ_UNAUTHENTICATED, NULL,
+                        NULL);
     status = store_get(env->store, req->pool, COLL_SESSIONS, claims.session_id, &session);
     if (status == APR_SUCCESS)
         status = store_get(env->store, req->pool, COLL_USERS, claims.user_id, &user);

@@ -62,9 +62,9 @@ static apr_status_t replace_password(biz_req *req, const char *hash)
                               STORE_SET_TIME(USER_PASSWORD_CHANGED_AT, req->now),
                               STORE_INC_INT(USER_SESSION_EPOCH, 1)};
     store_doc *after;
-    apr_status_t status = store_update(s, req->pool, COLL_USERS, store_doc_id(req->user), conds,
-                                       STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes),
-                                       &after);
+    apr_status_t status =
+        store_update(s, req->pool, COLL_USERS, store_doc_id(req->user), conds,
+                     STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes), &after);
 
     if (status == APR_SUCCESS) {
         store_change stay[] = {STORE_SET_INT(SESSION_EPOCH, store_int(after, USER_SESSION_EPOCH))};
@@ -102,8 +102,8 @@ biz_code auth_change_password(biz_req *req, biz_reply *reply)
         return biz_fail_store(req, reply, status);
     biz_json_set_str(data, "event", NOTICE_PASSWORD_CHANGED);
     biz_json_set_str(data, "ip", req->address);
-    status = outbox_put(req->env->store, req->pool, OUTBOX_NOTICE, NULL, store_doc_id(req->user),
-                        data);
+    status =
+        outbox_put(req->env->store, req->pool, OUTBOX_NOTICE, NULL, store_doc_id(req->user), data);
     if (status != APR_SUCCESS)
         biz_log(BIZ_LOG_WARN, status,
                 BZ(0507) "the password of %s was changed, but the notice about it could not be "

@@ -57,8 +57,7 @@ biz_code auth_verify_email(biz_req *req, biz_reply *reply)
                          .limit = 1};
     store_cond unused[] = {STORE_EQ_BOOL(VERIFY_USED, 0),
                            STORE_GT_TIME(VERIFY_EXPIRES_AT, req->now)};
-    store_change use[] = {STORE_SET_BOOL(VERIFY_USED, 1),
-                          STORE_SET_TIME(VERIFY_USED_AT, req->now)};
+    store_change use[] = {STORE_SET_BOOL(VERIFY_USED, 1), STORE_SET_TIME(VERIFY_USED_AT, req->now)};
     store_change verified[] = {STORE_SET_BOOL(USER_EMAIL_VERIFIED, 1)};
     store_doc *token;
     apr_status_t status = store_find_one(s, req->pool, &query, &token);

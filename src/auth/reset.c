@@ -61,9 +61,9 @@ biz_code auth_verify_reset_token(biz_req *req, biz_reply *reply)
 /* One winner of all who post the same token at once. */
 static apr_status_t use_token(biz_req *req, const store_doc *token)
 {
-    store_cond conds[] = {STORE_EQ_BOOL(RESET_USED, 0),
-                          STORE_GT_TIME(RESET_EXPIRES_AT, req->now)};
-    store_change changes[] = {STORE_SET_BOOL(RESET_USED, 1), STORE_SET_TIME(RESET_USED_AT, req->now)};
+    store_cond conds[] = {STORE_EQ_BOOL(RESET_USED, 0), STORE_GT_TIME(RESET_EXPIRES_AT, req->now)};
+    store_change changes[] = {STORE_SET_BOOL(RESET_USED, 1),
+                              STORE_SET_TIME(RESET_USED_AT, req->now)};
 
     return store_update(req->env->store, req->pool, COLL_RESET_TOKENS, store_doc_id(token), conds,
                         STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes), NULL);
@@ -99,9 +99,10 @@ biz_code auth_reset_password(biz_req *req, biz_reply *reply)
     biz_json_set_str(data, "ip", req->address);
     status = outbox_put(s, req->pool, OUTBOX_NOTICE, NULL, store_doc_id(user), data);
     if (status != APR_SUCCESS)
-        biz_log(BIZ_LOG_WARN, status,
-                BZ(0506) "the password of %s was reset, but the notice about it could not be queued",
-                store_doc_id(user));
+        biz_log(
+            BIZ_LOG_WARN, status,
+            BZ(0506) "the password of %s was reset, but the notice about it could not be queued",
+            store_doc_id(user));
     reply->data = biz_json_object(req->pool);
     biz_json_set_str(reply->data, "status", "password_changed");
     return BIZ_OK;

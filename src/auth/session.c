@@ -1,6 +1,7 @@
 /* session.c: see session.h. The rules of refresh tokens are here: one current token a session; who
  * presents the one before within 30 s lost a race and gets the same successor; any other token of
- * ours was used twice, so that it is in two hands, and the session ends (RFC 9700 section 4.14.2). */
+ * ours was used twice, so that it is in two hands, and the session ends (RFC 9700 section 4.14.2).
+ */
 #include "session.h"
 
 #include <string.h>
@@ -31,13 +32,13 @@ static biz_code give_tokens(biz_req *req, biz_reply *reply, const store_doc *use
                            .session_id = session_id,
                            .expires_at = req->now + apr_time_from_sec(AUTH_ACCESS_SECONDS)};
     const char *access;
-    apr_status_t status = token_access_make(req->pool, req->env->keys,
-                                            req->env->settings->public_url, &claims, req->now,
-                                            &access);
+    apr_status_t status = token_access_make(
+        req->pool, req->env->keys, req->env->settings->public_url, &claims, req->now, &access);
 
     if (status != APR_SUCCESS) {
-        biz_log(BIZ_LOG_ERR, status,
-                BZ(0503) "an access token could not be signed; check the keys with bizapictl check");
+        biz_log(
+            BIZ_LOG_ERR, status,
+            BZ(0503) "an access token could not be signed; check the keys with bizapictl check");
         return biz_fail(reply, BIZ_INTERNAL, NULL, NULL);
     }
     reply->data = biz_json_object(req->pool);
@@ -72,7 +73,8 @@ biz_code session_start(biz_req *req, biz_reply *reply, const store_doc *user)
 
 static apr_status_t end_in_store(biz_req *req, const char *session_id, const char *user_id)
 {
-    store_cond conds[] = {STORE_EQ_STR(SESSION_USER_ID, user_id), STORE_IS_NULL(SESSION_REVOKED_AT)};
+    store_cond conds[] = {STORE_EQ_STR(SESSION_USER_ID, user_id),
+                          STORE_IS_NULL(SESSION_REVOKED_AT)};
     store_change changes[] = {STORE_SET_TIME(SESSION_REVOKED_AT, req->now)};
 
     return store_update(req->env->store, req->pool, COLL_SESSIONS, session_id, conds,
@@ -116,13 +118,12 @@ static apr_status_t rotate(biz_req *req, const store_doc *session, const char *h
     apr_time_t end = store_time(session, SESSION_EXPIRES_AT);
     store_cond conds[] = {STORE_EQ_STR(SESSION_REFRESH_HASH, hash),
                           STORE_IS_NULL(SESSION_REVOKED_AT)};
-    store_change changes[] = {
-        STORE_SET_STR(SESSION_REFRESH_PREV_HASH, hash),
-        STORE_SET_STR(SESSION_REFRESH_HASH, biz_sha256_hex(req->pool, next)),
-        STORE_SET_TIME(SESSION_ROTATED_AT, req->now),
-        STORE_SET_TIME(SESSION_LAST_SEEN_AT, req->now),
-        STORE_SET_TIME(SESSION_IDLE_EXPIRES_AT, idle < end ? idle : end),
-        STORE_INC_INT(SESSION_GENERATION, 1)};
+    store_change changes[] = {STORE_SET_STR(SESSION_REFRESH_PREV_HASH, hash),
+                              STORE_SET_STR(SESSION_REFRESH_HASH, biz_sha256_hex(req->pool, next)),
+                              STORE_SET_TIME(SESSION_ROTATED_AT, req->now),
+                              STORE_SET_TIME(SESSION_LAST_SEEN_AT, req->now),
+                              STORE_SET_TIME(SESSION_IDLE_EXPIRES_AT, idle < end ? idle : end),
+                              STORE_INC_INT(SESSION_GENERATION, 1)};
 
     return store_update(req->env->store, req->pool, COLL_SESSIONS, store_doc_id(session), conds,
                         STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes), NULL);
@@ -177,7 +178,8 @@ biz_code session_renew(biz_req *req, biz_reply *reply, const char *refresh_token
         previous = store_str(session, SESSION_REFRESH_PREV_HASH);
         if (previous != NULL && biz_same_text(hash, previous) &&
             store_time(session, SESSION_ROTATED_AT) +
-                    apr_time_from_sec(AUTH_REFRESH_GRACE_SECONDS) >= req->now)
+                    apr_time_from_sec(AUTH_REFRESH_GRACE_SECONDS) >=
+                req->now)
             return give_tokens(req, reply, user, session_id, next);
         return reused(req, reply, session);
     }

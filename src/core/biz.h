@@ -61,7 +61,7 @@ typedef enum {
 #define BIZ_CODE_ENUM_(code, status, message) BIZ_##code,
     BIZ_CODES(BIZ_CODE_ENUM_)
 #undef BIZ_CODE_ENUM_
-    BIZ_CODES_END
+        BIZ_CODES_END
 } biz_code;
 
 const char *biz_code_name(biz_code code);    /* "INVALID_JSON" */
@@ -78,7 +78,7 @@ typedef struct biz_env {
     const struct biz_keys *keys;         /* auth/keys.h */
     const struct biz_registry *registry; /* integrations/registry.h */
     biz_shared *shared;
-    int hash_places;                     /* password hashes at once: the number of processors */
+    int hash_places; /* password hashes at once: the number of processors */
 } biz_env;
 
 /* ---- routes ---- */
@@ -100,7 +100,7 @@ typedef enum {
                              * one of ours is for the handler to find out */
     BIZ_FIELD_LINE,         /* one line, min..max code points */
     BIZ_FIELD_PHONE,
-    BIZ_FIELD_LOCALE,       /* canonical form */
+    BIZ_FIELD_LOCALE, /* canonical form */
     BIZ_FIELD_TIMEZONE
 } biz_field_type;
 
@@ -142,19 +142,19 @@ struct biz_req {
     apr_pool_t *pool;
     const biz_env *env;
     const biz_route *route;
-    const char *id;         /* X-Request-Id */
+    const char *id; /* X-Request-Id */
     const char *method, *path;
     const char *query;      /* raw, or NULL */
     const char *address;    /* the client's, as text */
     const char *user_agent; /* printable, at most 200 bytes, or NULL */
     apr_time_t now;
-    apr_table_t *params;    /* from the path */
-    apr_table_t *fields;    /* declared fields that were given, checked and normalised; a field that
-                             * was given as null is in `nulls` instead */
+    apr_table_t *params; /* from the path */
+    apr_table_t *fields; /* declared fields that were given, checked and normalised; a field that
+                          * was given as null is in `nulls` instead */
     apr_table_t *nulls;
-    const char *body;       /* raw */
+    const char *body; /* raw */
     size_t body_len;
-    biz_json *json;         /* the body, or NULL */
+    biz_json *json;                                              /* the body, or NULL */
     const char *(*header)(const biz_req *req, const char *name); /* NULL where it was not sent */
     void *header_context;
     /* Who calls; NULL where the route is open to anyone. */
@@ -163,14 +163,14 @@ struct biz_req {
 
 struct biz_reply {
     apr_pool_t *pool;
-    int status;            /* 200 */
-    biz_json *data;        /* goes under "data"; NULL: {} */
+    int status;     /* 200 */
+    biz_json *data; /* goes under "data"; NULL: {} */
     apr_table_t *headers;
-    int64_t version;       /* > 0: makes the ETag */
-    const char *raw;       /* non-JSON answer or ready JSON text, with raw_type */
+    int64_t version; /* > 0: makes the ETag */
+    const char *raw; /* non-JSON answer or ready JSON text, with raw_type */
     size_t raw_len;
     const char *raw_type;
-    int has_page;          /* adds "pagination" */
+    int has_page; /* adds "pagination" */
     const char *next_cursor;
     int page_limit;
     /* Failure, set by biz_fail(). */

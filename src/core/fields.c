@@ -75,8 +75,8 @@ static const char *field_value(apr_pool_t *pool, const biz_field *field, const c
         break;
     case BIZ_FIELD_LINE:
         good = biz_valid_line(value, field->min, field->max) ? value : NULL;
-        *why = apr_psprintf(pool, "must be one line of %ld to %ld characters", field->min,
-                            field->max);
+        *why =
+            apr_psprintf(pool, "must be one line of %ld to %ld characters", field->min, field->max);
         break;
     case BIZ_FIELD_PHONE:
         good = biz_valid_phone(value) ? value : NULL;
@@ -165,8 +165,7 @@ biz_code biz_fields_check(biz_req *req, biz_reply *reply)
         if (field->flags & BIZ_IN_QUERY) {
             if (check_query_field(req, reply, field) != BIZ_OK)
                 return reply->code;
-        }
-        else {
+        } else {
             check_body_field(req, reply, field);
         }
     }

@@ -21,20 +21,14 @@ const integration integrations[] = {
     {"firebase", {"FIREBASE_CREDENTIALS_PATH", NULL}, "Push notifications disabled"},
     {NULL, {NULL}, NULL}};
 
-const char *const integration_secrets[] = {"STRIPE_SECRET_KEY",
-                                           "STRIPE_PUBLISHABLE_KEY",
-                                           "STRIPE_WEBHOOK_SECRET",
-                                           "TWILIO_ACCOUNT_SID",
-                                           "TWILIO_AUTH_TOKEN",
-                                           "TWILIO_PHONE_NUMBER",
-                                           "SENDGRID_API_KEY",
-                                           "SENDGRID_WEBHOOK_PUBLIC_KEY",
-                                           "GOOGLE_MAPS_API_KEY",
-                                           "OPENWEATHER_API_KEY",
-                                           "ELEVENLABS_API_KEY",
-                                           "ELEVENLABS_VOICE_ID",
-                                           "FIREBASE_CREDENTIALS_PATH",
-                                           NULL};
+const char *const integration_secrets[] = {
+    "STRIPE_SECRET_KEY",         "STRIPE_PUBLISHABLE_KEY",
+    "STRIPE_WEBHOOK_SECRET",     "TWILIO_ACCOUNT_SID",
+    "TWILIO_AUTH_TOKEN",         "TWILIO_PHONE_NUMBER",
+    "SENDGRID_API_KEY",          "SENDGRID_WEBHOOK_PUBLIC_KEY",
+    "GOOGLE_MAPS_API_KEY",       "OPENWEATHER_API_KEY",
+    "ELEVENLABS_API_KEY",        "ELEVENLABS_VOICE_ID",
+    "FIREBASE_CREDENTIALS_PATH", NULL};
 
 /* A Google service-account file must be readable and name these. NULL when good. */
 static const char *firebase_trouble(apr_pool_t *pool, const char *path)
@@ -99,8 +93,8 @@ static service_status judge(apr_pool_t *pool, const biz_settings *settings, cons
     if (given == 0)
         return SERVICE_UNCONFIGURED;
     if (missing != NULL)
-        *why = apr_pstrcat(pool, missing, " is missing, while others of ", in->name, " are set",
-                           NULL);
+        *why =
+            apr_pstrcat(pool, missing, " is missing, while others of ", in->name, " are set", NULL);
     return *why != NULL ? SERVICE_MISCONFIGURED : SERVICE_OK;
 }
 

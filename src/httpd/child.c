@@ -1,0 +1,91 @@
+/* child.c: what each child process has of its own: connections to the store, the limiter's view of
+ * the shared memory, the worker of the outbox. Made after the fork, before the child's threads. */
+#include "glue.h"
+
+#include <unistd.h>
+#include <ap_mpm.h>
+#include <apr_strings.h>
+
+#include "auth/keys.h"
+#include "net/http.h"
+#include "slotmem.h"
+
+APLOG_USE_MODULE(bizapi);
+
+static int processors(void)
+{
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+
+    return n < 1 ? 1 : n > BIZ_HASH_SLOTS ? BIZ_HASH_SLOTS : (int)n;
+}
+
+static int threads(void)
+{
+    int n = 1;
+
+    ap_mpm_query(AP_MPMQ_MAX_THREADS, &n);
+    return n < 1 ? 1 : n;
+}
+
+static void open_limits(apr_pool_t *pchild, business *b)
+{
+    const char *why = NULL;
+
+    b->limits.shared = bizapi.shared;
+    b->limits.shm = limit_shm_attach(pchild, bizapi.slots, bizapi.slot_count,
+                                     (const unsigned char *)bizapi.limit_secret, bizapi.shared);
+    if (b->settings->redis_url != NULL &&
+        limit_redis_open(&b->limits.redis, pchild, b->settings->redis_url, threads(), &why) !=
+            APR_SUCCESS)
+        ap_log_error(APLOG_MARK, APLOG_ERR, 0, b->server,
+                     BZ(1008) "Redis is not used, limits are counted on this machine alone: %s",
+                     why);
+}
+
+static void open_business(apr_pool_t *pchild, business *b)
+{
+    store_options options = {.max_connections = threads() + 1};
+    const char *why = NULL;
+
+    b->env.settings = b->settings;
+    b->env.keys = b->keys;
+    b->env.registry = b->registry;
+    b->env.shared = bizapi.shared;
+    b->env.hash_places = processors();
+    open_limits(pchild, b);
+    /* Refused here only for a form that check_config has accepted: it cannot be. */
+    if (store_open(&b->env.store, b->settings->store_url, &options, pchild, &why) != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_EMERG, 0, b->server, BZ(1009) "BizApiStore %s: %s",
+                     b->settings->business, why);
+        exit(APEXIT_CHILDFATAL);
+    }
+    if (!b->works_outbox)
+        return;
+    b->mailer = outbox_new(pchild, b->env.store, b->settings, b->templates, b->keys->outbox,
+                           bizapi.shared, &why);
+    if (b->mailer == NULL)
+        ap_log_error(APLOG_MARK, APLOG_ERR, 0, b->server, BZ(1010) "mails are not sent: %s", why);
+}
+
+void bizapi_child_init(apr_pool_t *pchild, server_rec *main)
+{
+    apr_status_t status;
+    int i;
+
+    bizapi_log_to(main);
+    biz_json_init();
+    status = net_init(pchild);
+    if (status != APR_SUCCESS)
+        ap_log_error(APLOG_MARK, APLOG_ERR, status, main,
+                     BZ(1011) "libcurl cannot be used: mails over the network are not sent");
+    bizapi_slotmem_touch(bizapi.slots, (size_t)bizapi.slot_count * LIMIT_SLOT_BYTES);
+    for (i = 0; i < bizapi.businesses->nelts; i++)
+        open_business(pchild, APR_ARRAY_IDX(bizapi.businesses, i, business *));
+}
+
+/* A graceful end may take a job's longest time; for a hard one Apache sends SIGTERM again after 3 s
+ * and kills at 9. */
+void bizapi_child_stopping(apr_pool_t *pchild, int graceful)
+{
+    bizapi_background_stop(graceful ? apr_time_from_sec(20) : apr_time_from_msec(2500));
+}

@@ -1,0 +1,115 @@
+/* glue.h: what the files of src/httpd share. This folder and mod_bizapi.c alone know httpd; they
+ * turn its requests, configuration and processes into the words of core/biz.h. */
+#ifndef BIZ_GLUE_H
+#define BIZ_GLUE_H
+
+#include <httpd.h>
+#include <http_config.h>
+#include <http_core.h>
+#include <http_log.h>
+#include <http_protocol.h>
+#include <http_request.h>
+
+#include "core/biz.h"
+#include "limit/limit.h"
+#include "mail/mail.h"
+#include "outbox/outbox.h"
+#include "store/store.h"
+
+extern module AP_MODULE_DECLARE_DATA bizapi_module;
+
+#define BIZ_HANDLER "bizapi" /* SetHandler bizapi */
+#define BIZ_PREFIX "/api/v1"
+#define BIZ_PREFIX_LEN (sizeof(BIZ_PREFIX) - 1)
+
+/* ---- one business: a virtual host that has settings of its own, or the main server ---- */
+
+typedef struct {
+    const server_rec *server;
+    biz_settings *settings;
+    mail_templates *templates;
+    struct biz_keys *keys;
+    struct biz_registry *registry;
+    int works_outbox; /* one business for each store has its rows worked */
+    /* Made in each child: */
+    biz_env env;
+    limiter limits;
+    outbox *mailer;
+} business;
+
+/* What lives as long as one configuration; the same address in all children. */
+typedef struct {
+    apr_array_header_t *businesses; /* business * */
+    biz_shared *shared;
+    void *slots;
+    unsigned slot_count;
+    const char *limit_secret; /* 16 bytes */
+} bizapi_state;
+extern bizapi_state bizapi;
+
+/* The business that serves this virtual host. Never NULL once the configuration was accepted. */
+business *bizapi_business(const server_rec *s);
+
+/* ---- config.c ---- */
+extern const command_rec bizapi_directives[];
+void *bizapi_server_create(apr_pool_t *pool, server_rec *s);
+void *bizapi_server_merge(apr_pool_t *pool, void *base, void *add);
+unsigned bizapi_rate_slots(const server_rec *main);
+/* The directives and variables of one server as settings; NULL and *why. */
+biz_settings *bizapi_settings(apr_pool_t *pool, server_rec *s, const char **why);
+int bizapi_has_own(const server_rec *s); /* 1 where the section has directives of ours */
+void bizapi_set_business(server_rec *s, business *b);
+const char *bizapi_templates_dir(apr_pool_t *pool, const server_rec *s);
+
+/* ---- startup.c: check_config and post_config ---- */
+int bizapi_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *main);
+int bizapi_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *main);
+/* NULL where `dir` can serve as state directory, else what is wrong with it. Touches nothing. */
+const char *bizapi_state_dir_error(apr_pool_t *pool, const char *dir);
+
+/* ---- child.c ---- */
+void bizapi_child_init(apr_pool_t *pchild, server_rec *main);
+void bizapi_child_stopping(apr_pool_t *pchild, int graceful);
+
+/* ---- background.c ---- */
+apr_status_t bizapi_background_register(apr_pool_t *pconf, server_rec *main);
+/* Asks the running job to end and waits until it has, at most `wait`. */
+void bizapi_background_stop(apr_interval_time_t wait);
+
+/* ---- phases.c: where in Apache's phases the work is done ---- */
+int bizapi_is_ours(request_rec *r); /* SetHandler bizapi holds for this request */
+int bizapi_claim_name(request_rec *r);
+int bizapi_claim_storage(request_rec *r);
+int bizapi_let_preflight(request_rec *r);
+
+/* ---- handler.c ---- */
+int bizapi_handler(request_rec *r);
+/* Sets X-Request-Id (the client's where it is good) and gives it. */
+const char *bizapi_request_id(request_rec *r);
+/* Sets the CORS headers of this request in `headers`. 204 or 403 for a preflight, which ends there;
+ * else 0. `methods` as in Allow, or NULL. */
+int bizapi_cors(request_rec *r, const business *b, const char *methods, apr_table_t *headers);
+/* The headers that every answer of the API has, whoever makes it. */
+void bizapi_common_headers(request_rec *r, apr_table_t *headers);
+
+/* ---- request.c ---- */
+typedef enum { BODY_OK, BODY_FAILED, BODY_ANSWERED } body_result;
+/* Reads the body into req. BODY_FAILED: reply has the failure; BODY_ANSWERED: core has answered. */
+body_result bizapi_read_body(request_rec *r, biz_req *req, biz_reply *reply, long max);
+/* Before refusing a request whose body was not read: close where it cannot be skipped cheaply. */
+void bizapi_leave_body(request_rec *r, long max);
+biz_req *bizapi_request(request_rec *r, const business *b);
+
+/* ---- errors.c: what Apache's core answers by itself, in the contract's shape ---- */
+void bizapi_insert_error_filter(request_rec *r);
+void bizapi_insert_filter(request_rec *r);
+void bizapi_register_error_filter(void);
+
+/* ---- redact.c: no query of ours in any log ---- */
+int bizapi_hide_early(request_rec *r);
+int bizapi_hide_in_log(request_rec *r);
+
+/* ---- errorlog.c ---- */
+void bizapi_log_to(server_rec *main);
+
+#endif

@@ -1,0 +1,267 @@
+/* startup.c: from an accepted configuration to a server that may fork. check_config judges it (also
+ * for apachectl -t) and touches nothing; post_config, still root, makes what is missing.
+ *
+ * 1 settings of every server   2 businesses, one for each server with settings of its own
+ * 3 state directories and keys   4 shared memory   5 the background job */
+#include "glue.h"
+
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+#include <ap_mpm.h>
+#include <apr_strings.h>
+#include <unixd.h>
+
+#include "auth/keys.h"
+#include "core/random.h"
+#include "integrations/registry.h"
+#include "slotmem.h"
+
+APLOG_USE_MODULE(bizapi);
+
+bizapi_state bizapi;
+
+enum { TMPFS = 0x01021994 };
+
+/* ---- check_config ---- */
+
+static int may_enter(const struct stat *st, int write)
+{
+    uid_t uid = geteuid() == 0 ? ap_unixd_config.user_id : geteuid();
+    gid_t gid = geteuid() == 0 ? ap_unixd_config.group_id : getegid();
+    unsigned need = write ? 3 : 1;
+
+    if (uid == 0)
+        return 1;
+    if (st->st_uid == uid)
+        return ((st->st_mode >> 6) & need) == need;
+    if (st->st_gid == gid)
+        return ((st->st_mode >> 3) & need) == need;
+    return (st->st_mode & need) == need;
+}
+
+const char *bizapi_state_dir_error(apr_pool_t *pool, const char *dir)
+{
+    char *part = apr_pstrdup(pool, dir), *slash;
+    struct stat st;
+
+    if (stat(dir, &st) == 0) {
+        if (!S_ISDIR(st.st_mode))
+            return "is not a directory";
+        /* Root gives it to the workers' user at start; anybody else must own it already. */
+        if (geteuid() != 0 && access(dir, W_OK | X_OK) != 0)
+            return "cannot be written by this user";
+    }
+    while ((slash = strrchr(part, '/')) != NULL && slash != part) {
+        *slash = '\0';
+        if (stat(part, &st) != 0)
+            continue;
+        if (!S_ISDIR(st.st_mode))
+            return apr_psprintf(pool, "cannot be made: %s is not a directory", part);
+        if (!may_enter(&st, 0))
+            return apr_psprintf(
+                pool,
+                "cannot be reached by the workers' user (%s): %s may not be entered; "
+                "take a directory such as /var/lib/apache2/bizapi",
+                ap_unixd_config.user_name, part);
+    }
+    return NULL;
+}
+
+static int refuse(const server_rec *s, const char *directive, const char *value, const char *why)
+{
+    ap_log_error(APLOG_MARK, APLOG_EMERG | APLOG_STARTUP, 0, s, BZ(1002) "%s '%s' of %s: %s",
+                 directive, value, s->server_hostname != NULL ? s->server_hostname : "the server",
+                 why);
+    return HTTP_INTERNAL_SERVER_ERROR;
+}
+
+/* Two virtual hosts with settings of their own are two businesses, whose data must not mix. The
+ * same host name on another port (http and https) is the same business. */
+static int check_walls(const business *b)
+{
+    int i;
+
+    for (i = 0; i < bizapi.businesses->nelts; i++) {
+        const business *other = APR_ARRAY_IDX(bizapi.businesses, i, business *);
+
+        if (!other->server->is_virtual || !b->server->is_virtual ||
+            strcmp(other->settings->store_url, b->settings->store_url) != 0 ||
+            !strcasecmp(other->settings->server_name, b->settings->server_name))
+            continue;
+        return refuse(b->server, "BizApiStore", b->settings->business,
+                      apr_psprintf(b->server->process->pconf,
+                                   "the virtual host %s has the same store; give each its own "
+                                   "BizApiStateDir or BizApiStore",
+                                   other->settings->server_name));
+    }
+    return OK;
+}
+
+static int check_business(apr_pool_t *pool, server_rec *s, business *b)
+{
+    apr_array_header_t *complaints;
+    const char *why = NULL;
+    int i;
+
+    b->server = s;
+    b->settings = bizapi_settings(pool, s, &why);
+    if (b->settings == NULL)
+        return refuse(s, "BizApi", "environment", why);
+    why = bizapi_state_dir_error(pool, b->settings->state_dir);
+    if (why != NULL)
+        return refuse(s, "BizApiStateDir", b->settings->state_dir, why);
+    b->templates = mail_templates_load(pool, bizapi_templates_dir(pool, s), &why);
+    if (b->templates == NULL)
+        return refuse(s, "BizApiMailTemplates", bizapi_templates_dir(pool, s), why);
+    if (mail_transport_new(pool, b->settings, &why) == NULL)
+        return refuse(s, "BizApiMail", b->settings->business, why);
+    b->registry = registry_new(pool, b->settings, &complaints);
+    for (i = 0; i < complaints->nelts; i++)
+        ap_log_error(APLOG_MARK, APLOG_WARNING | APLOG_STARTUP, 0, s,
+                     BZ(1003) "a service stays off: %s",
+                     APR_ARRAY_IDX(complaints, i, const char *));
+    return check_walls(b);
+}
+
+int bizapi_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *main)
+{
+    business *b = NULL, *of_main = NULL;
+    server_rec *s;
+
+    biz_json_init();
+    bizapi.businesses = apr_array_make(pconf, 2, sizeof(business *));
+    for (s = main; s != NULL; s = s->next) {
+        if (s == main || bizapi_has_own(s)) {
+            int result;
+
+            b = apr_pcalloc(pconf, sizeof(*b));
+            result = check_business(pconf, s, b);
+            if (result != OK)
+                return result;
+            APR_ARRAY_PUSH(bizapi.businesses, business *) = b;
+            of_main = s == main ? b : of_main;
+        } else {
+            b = of_main;
+        }
+        bizapi_set_business(s, b);
+    }
+    return OK;
+}
+
+/* ---- post_config ---- */
+
+static int make_state_dir(apr_pool_t *pool, const business *b)
+{
+    const char *dir = b->settings->state_dir;
+    struct statfs fs;
+    apr_status_t status = apr_dir_make_recursive(
+        dir, APR_UREAD | APR_UWRITE | APR_UEXECUTE | APR_GREAD | APR_GEXECUTE, pool);
+
+    if (status != APR_SUCCESS && !APR_STATUS_IS_EEXIST(status))
+        return refuse(b->server, "BizApiStateDir", dir,
+                      apr_psprintf(pool, "cannot be made: %pm", &status));
+    if (geteuid() == 0 && chown(dir, ap_unixd_config.user_id, ap_unixd_config.group_id) != 0)
+        return refuse(b->server, "BizApiStateDir", dir,
+                      "cannot be given to the workers' user (chown failed)");
+    if (statfs(dir, &fs) == 0 && fs.f_type == TMPFS)
+        ap_log_error(APLOG_MARK, APLOG_WARNING | APLOG_STARTUP, 0, b->server,
+                     BZ(1004) "BizApiStateDir %s is in memory (tmpfs): the data is gone after a "
+                              "reboot. Set it to a directory on a disk",
+                     dir);
+    return OK;
+}
+
+static int prepare(apr_pool_t *pconf, apr_pool_t *ptemp, business *b)
+{
+    const char *why = NULL;
+    int result = make_state_dir(ptemp, b);
+
+    if (result != OK)
+        return result;
+    if (biz_keys_open(pconf, b->settings->state_dir, &b->keys, &why) != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_EMERG | APLOG_STARTUP, 0, b->server, BZ(1005) "%s", why);
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    if (!strncmp(b->settings->mail, "file:", 5)) {
+        const char *dir = b->settings->mail + 5;
+
+        apr_dir_make_recursive(
+            dir, APR_UREAD | APR_UWRITE | APR_UEXECUTE | APR_GREAD | APR_GEXECUTE, ptemp);
+        if (geteuid() == 0 && chown(dir, ap_unixd_config.user_id, ap_unixd_config.group_id) != 0)
+            return refuse(b->server, "BizApiMail", b->settings->mail,
+                          "the directory cannot be given to the workers' user");
+    }
+    return OK;
+}
+
+/* One business for each store has the rows worked: of a virtual host and the main server with the
+ * same store the virtual host's settings are the ones that were meant. */
+static void choose_workers(void)
+{
+    int i, j;
+
+    for (i = bizapi.businesses->nelts - 1; i >= 0; i--) {
+        business *b = APR_ARRAY_IDX(bizapi.businesses, i, business *);
+
+        b->works_outbox = 1;
+        for (j = i + 1; j < bizapi.businesses->nelts; j++) {
+            const business *other = APR_ARRAY_IDX(bizapi.businesses, j, business *);
+
+            if (!strcmp(other->settings->store_url, b->settings->store_url))
+                b->works_outbox = 0;
+        }
+    }
+}
+
+static apr_status_t share_memory(server_rec *main)
+{
+    enum { SECRET_BYTES = 16 };
+    void *shared, *secret;
+    int fresh;
+    apr_status_t status =
+        bizapi_slotmem_segment(main, "shared", sizeof(biz_shared), 1, &shared, &fresh);
+
+    bizapi.shared = shared;
+    if (status == APR_SUCCESS)
+        status = bizapi_slotmem_segment(main, "limit-secret", SECRET_BYTES, 1, &secret, &fresh);
+    if (status == APR_SUCCESS && fresh)
+        biz_random(secret, SECRET_BYTES);
+    bizapi.limit_secret = secret;
+    bizapi.slot_count = bizapi_rate_slots(main);
+    if (status == APR_SUCCESS)
+        status = bizapi_slotmem_segment(main, "limit", LIMIT_SLOT_BYTES, bizapi.slot_count,
+                                        &bizapi.slots, &fresh);
+    return status;
+}
+
+int bizapi_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *main)
+{
+    apr_status_t status;
+    int i, result;
+
+    /* The first of the two passes of a start only reads: the second does the work. */
+    if (ap_state_query(AP_SQ_MAIN_STATE) == AP_SQ_MS_CREATE_PRE_CONFIG)
+        return OK;
+    bizapi_log_to(main);
+    for (i = 0; i < bizapi.businesses->nelts; i++) {
+        result = prepare(pconf, ptemp, APR_ARRAY_IDX(bizapi.businesses, i, business *));
+        if (result != OK)
+            return result;
+    }
+    choose_workers();
+    status = share_memory(main);
+    if (status != APR_SUCCESS) {
+        ap_log_error(APLOG_MARK, APLOG_EMERG | APLOG_STARTUP, status, main,
+                     BZ(1006) "no shared memory for %u limiter slots of %d bytes; lower "
+                              "BizApiRateSlots or give the server more",
+                     bizapi.slot_count, LIMIT_SLOT_BYTES);
+        return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    status = bizapi_background_register(pconf, main);
+    if (status != APR_SUCCESS)
+        ap_log_error(APLOG_MARK, APLOG_ERR | APLOG_STARTUP, status, main,
+                     BZ(1007) "mails are queued but not sent: mod_watchdog is not loaded; add "
+                              "LoadModule watchdog_module");
+    return OK;
+}
