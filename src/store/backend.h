@@ -1,5 +1,6 @@
 /* backend.h: what a backend of store.h gives; included by store.c, doc.c and the backends alone.
- * store.c has checked arguments before a backend sees them. */
+ * store.c has checked arguments before a backend sees them: fields belong to the collection, values
+ * have the field's type, TIME values are whole milliseconds, texts are UTF-8, ids are not empty. */
 #ifndef BIZ_STORE_BACKEND_H
 #define BIZ_STORE_BACKEND_H
 
@@ -20,10 +21,10 @@ typedef struct {
     const store_index *index; /* NULL: ids */
     const store_cond *conds;
     size_t n_conds;
-    store_fid sort;           /* then by _id; STORE_ID where index is NULL */
+    store_fid sort; /* then by _id; STORE_ID where index is NULL */
     int descending;
-    int limit;
-    int has_after;            /* the page starts after (after_value, after_id) */
+    int limit;     /* 1..1001: a page asks for one more, to see whether it is the last */
+    int has_after; /* the page starts after (after_value, after_id) */
     store_value after_value;
     const char *after_id;
 } store_plan;
@@ -55,6 +56,8 @@ typedef struct {
     apr_status_t (*sweep)(store *s, apr_pool_t *pool, const store_coll *coll, apr_time_t now,
                           int limit, int *removed);
     apr_status_t (*count)(store *s, apr_pool_t *pool, const store_coll *coll, int64_t *count);
+    /* For store_url_error() and before open(): NULL when good. The member itself may be NULL. */
+    const char *(*url_error)(apr_pool_t *pool, const char *url);
 } store_backend;
 
 struct store {
@@ -70,5 +73,14 @@ extern const store_backend store_mongo_backend;
 
 /* A document with all fields null, for a backend to fill. */
 store_doc *store_doc_blank(apr_pool_t *pool, const store_coll *coll);
+/* Down to the whole millisecond, also before 1970. */
+static inline apr_time_t store_cut(apr_time_t t)
+{
+    apr_time_t rest = t % 1000;
+
+    return t - (rest < 0 ? rest + 1000 : rest);
+}
+/* The value of any field, the four common ones included. */
+store_value store_doc_value(const store_doc *doc, store_fid fid);
 
 #endif
