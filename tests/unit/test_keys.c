@@ -1,0 +1,710 @@
+/* test_keys.c: the secrets of a business: made once, agreed upon, refused when others may read
+ * them, rotated without anybody being signed out. */
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <apr_general.h>
+#include <apr_strings.h>
+#include <apr_time.h>
+
+#include "auth/keys.h"
+#include "core/json.h"
+#include "core/log.h"
+#include "core/random.h"
+#include "core/str.h"
+#include "core/time.h"
+
+static apr_pool_t *pool;
+static char *dir; /* the state directory of one test */
+static char logged[8192];
+
+static void keep_line(biz_level level, apr_status_t status, const char *line)
+{
+    size_t len = strlen(logged);
+
+    snprintf(logged + len, sizeof(logged) - len, "%s\n", line);
+}
+
+static int setup(void **state)
+{
+    char *name;
+
+    apr_pool_create(&pool, NULL);
+    name = apr_pstrdup(pool, "/tmp/test_keys.XXXXXX");
+    dir = mkdtemp(name);
+    logged[0] = '\0';
+    return dir == NULL;
+}
+
+static int teardown(void **state)
+{
+    pid_t pid = fork();
+
+    if (pid == 0) {
+        execl("/bin/rm", "rm", "-rf", dir, (char *)NULL);
+        _exit(127);
+    }
+    waitpid(pid, NULL, 0);
+    apr_pool_destroy(pool);
+    return 0;
+}
+
+static const char *in_keys(const char *file)
+{
+    return apr_pstrcat(pool, dir, "/keys/", file, NULL);
+}
+
+static biz_keys *opened(void)
+{
+    biz_keys *keys = NULL;
+    const char *why = "";
+
+    if (biz_keys_open(pool, dir, &keys, &why) != APR_SUCCESS)
+        fail_msg("biz_keys_open: %s", why);
+    return keys;
+}
+
+static const char *refused(void)
+{
+    biz_keys *keys = NULL;
+    const char *why = NULL;
+
+    assert_int_not_equal(biz_keys_open(pool, dir, &keys, &why), APR_SUCCESS);
+    assert_null(keys);
+    assert_non_null(why);
+    return why;
+}
+
+static apr_array_header_t *listed(void)
+{
+    apr_array_header_t *list = NULL;
+    const char *why = "";
+
+    if (biz_keys_list(pool, dir, &list, &why) != APR_SUCCESS)
+        fail_msg("biz_keys_list: %s", why);
+    return list;
+}
+
+static const char *rotated(void)
+{
+    const char *kid = NULL, *why = "";
+
+    if (biz_keys_rotate(pool, dir, &kid, &why) != APR_SUCCESS)
+        fail_msg("biz_keys_rotate: %s", why);
+    return kid;
+}
+
+static void write_file(const char *path, const char *text, mode_t mode)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+    assert_int_equal(fchmod(fd, mode), 0);
+    close(fd);
+}
+
+static char *read_file(const char *path)
+{
+    char *text = apr_pcalloc(pool, 8192);
+    int fd = open(path, O_RDONLY);
+
+    assert_true(fd >= 0);
+    assert_true(read(fd, text, 8191) >= 0);
+    close(fd);
+    return text;
+}
+
+static int count_files(const char *front)
+{
+    DIR *d = opendir(in_keys(""));
+    struct dirent *entry;
+    int n = 0;
+
+    assert_non_null(d);
+    while ((entry = readdir(d)) != NULL)
+        n += strncmp(entry->d_name, front, strlen(front)) == 0;
+    closedir(d);
+    return n;
+}
+
+static const char *since_of(const char *kid)
+{
+    return in_keys(apr_pstrcat(pool, "jwt-", kid, ".since", NULL));
+}
+
+static const char *pair_of(const char *kid)
+{
+    return in_keys(apr_pstrcat(pool, "jwt-", kid, ".json", NULL));
+}
+
+static void set_since(const char *kid, apr_interval_time_t ago)
+{
+    write_file(since_of(kid), biz_time_format(pool, apr_time_now() - ago), 0600);
+}
+
+static int jwk_count(const biz_keys *keys)
+{
+    int n = 0;
+
+    while (keys->jwks[n] != NULL)
+        n++;
+    return n;
+}
+
+static const char *token_by(const biz_keys *keys)
+{
+    biz_json *claims = biz_json_object(pool);
+    const char *compact = NULL;
+
+    biz_json_set_str(claims, "sub", "usr_x");
+    assert_int_equal(biz_jws_sign(pool, keys->jwks[0], "at+jwt", claims, &compact), APR_SUCCESS);
+    return compact;
+}
+
+static int accepts(const biz_keys *keys, const char *token)
+{
+    biz_json *claims;
+
+    return biz_jws_verify(pool, keys->jwks, "at+jwt", token, &claims) == APR_SUCCESS;
+}
+
+/* ---- making ---- */
+
+static void test_first_start_makes_everything(void **state)
+{
+    unsigned char zero[BIZ_KEY_LEN] = {0};
+    biz_keys *keys = opened();
+    struct stat st;
+    char *master = read_file(in_keys("master.key"));
+    apr_array_header_t *list = listed();
+    biz_key_info *info = &APR_ARRAY_IDX(list, 0, biz_key_info);
+
+    assert_int_equal(stat(apr_pstrcat(pool, dir, "/keys", NULL), &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0700);
+    assert_int_equal(stat(in_keys("master.key"), &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0600);
+    assert_int_equal(strspn(master, "0123456789abcdef"), 64);
+    assert_string_equal(master + 64, "\n");
+    assert_int_equal(list->nelts, 1);
+    assert_int_equal(stat(info->path, &st), 0);
+    assert_int_equal(st.st_mode & 07777, 0600);
+    assert_true(info->signs && info->accepted);
+    assert_true(info->made_at <= apr_time_now());
+    assert_true(info->made_at > apr_time_now() - apr_time_from_sec(60));
+    assert_int_equal(jwk_count(keys), 1);
+    assert_string_equal(biz_jwk_kid(keys->jwks[0]), info->kid);
+    assert_memory_not_equal(keys->refresh, zero, BIZ_KEY_LEN);
+    assert_memory_not_equal(keys->refresh, keys->outbox, BIZ_KEY_LEN);
+    assert_int_equal(count_files(".new-"), 0);
+    assert_non_null(strstr(logged, "BZ0550"));
+    assert_null(strstr(logged, "BZ0551"));
+}
+
+static void test_second_start_reads_the_same(void **state)
+{
+    biz_keys *first = opened(), *second;
+
+    logged[0] = '\0';
+    second = opened();
+    assert_memory_equal(first->refresh, second->refresh, BIZ_KEY_LEN);
+    assert_memory_equal(first->outbox, second->outbox, BIZ_KEY_LEN);
+    assert_string_equal(first->jwks_json, second->jwks_json);
+    assert_true(accepts(second, token_by(first)));
+    assert_int_equal(count_files("jwt-"), 2); /* the pair and its .since */
+    assert_string_equal(logged, "");
+}
+
+static void test_keys_derive_from_the_master(void **state)
+{
+    unsigned char master[BIZ_KEY_LEN], want[BIZ_KEY_LEN];
+    biz_keys *keys;
+    int i;
+
+    assert_int_equal(mkdir(in_keys(""), 0700), 0);
+    write_file(in_keys("master.key"),
+               "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f", 0600);
+    for (i = 0; i < BIZ_KEY_LEN; i++)
+        master[i] = (unsigned char)i;
+    keys = opened();
+    biz_derive_key(master, "bizapi refresh v1", want);
+    assert_memory_equal(keys->refresh, want, BIZ_KEY_LEN);
+    biz_derive_key(master, "bizapi outbox v1", want);
+    assert_memory_equal(keys->outbox, want, BIZ_KEY_LEN);
+}
+
+static void test_public_set_holds_no_secret(void **state)
+{
+    biz_json *set = NULL, *key;
+    size_t at;
+    const char *json;
+
+    opened();
+    rotated();
+    json = opened()->jwks_json;
+    assert_int_equal(biz_json_parse(pool, json, strlen(json), 5, &set, &at), APR_SUCCESS);
+    assert_int_equal(biz_json_size(biz_json_get(set, "keys")), 2);
+    key = biz_json_at(biz_json_get(set, "keys"), 1);
+    assert_string_equal(biz_json_str(key, "crv"), "P-256");
+    assert_non_null(biz_json_str(key, "kid"));
+    assert_null(biz_json_get(key, "d"));
+    assert_null(strstr(json, "\"d\""));
+}
+
+/* Eight starters at once, many times: all sign with the same key and derive the same secrets. */
+static void test_starters_agree(void **state)
+{
+    enum { STARTERS = 8, ROUNDS = 12 };
+    int round, i;
+
+    for (round = 0; round < ROUNDS; round++) {
+        char said[STARTERS][200];
+        int go[2], back[STARTERS][2], status;
+        const char *base = dir;
+
+        dir = apr_psprintf(pool, "%s/%d", base, round);
+        assert_int_equal(mkdir(dir, 0700), 0);
+        assert_int_equal(pipe(go), 0);
+        for (i = 0; i < STARTERS; i++) {
+            assert_int_equal(pipe(back[i]), 0);
+            if (fork() == 0) {
+                biz_keys *keys = NULL;
+                const char *why = "";
+                char byte;
+
+                close(go[1]);
+                if (read(go[0], &byte, 1) < 0) /* all wait for the pipe's end */
+                    _exit(1);
+                if (biz_keys_open(pool, dir, &keys, &why) != APR_SUCCESS)
+                    dprintf(back[i][1], "%s", why);
+                else
+                    dprintf(back[i][1], "%s %s", biz_jwk_kid(keys->jwks[0]),
+                            biz_hex(pool, keys->refresh, BIZ_KEY_LEN));
+                _exit(0);
+            }
+            close(back[i][1]);
+        }
+        close(go[0]);
+        close(go[1]);
+        for (i = 0; i < STARTERS; i++) {
+            ssize_t n = read(back[i][0], said[i], sizeof(said[i]) - 1);
+
+            assert_true(n > 0);
+            said[i][n] = '\0';
+            close(back[i][0]);
+            assert_string_equal(said[i], said[0]);
+            assert_memory_equal(said[i], "key_", 4);
+            wait(&status);
+            assert_int_equal(status, 0);
+        }
+        assert_int_equal(count_files(".new-"), 0);
+        dir = apr_pstrdup(pool, base);
+    }
+}
+
+/* ---- rotation ---- */
+
+static void test_rotation(void **state)
+{
+    biz_keys *before = opened(), *after;
+    const char *old = biz_jwk_kid(before->jwks[0]), *token = token_by(before), *kid = rotated();
+    apr_array_header_t *list = listed();
+    biz_key_info *newest = &APR_ARRAY_IDX(list, 0, biz_key_info), *oldest = newest + 1;
+
+    /* The new one waits for the restart. */
+    assert_true(strcmp(kid, old) > 0);
+    assert_int_equal(list->nelts, 2);
+    assert_string_equal(newest->kid, kid);
+    assert_false(newest->signs);
+    assert_true(newest->accepted);
+    assert_string_equal(oldest->kid, old);
+    assert_true(oldest->signs && oldest->accepted);
+
+    after = opened();
+    assert_string_equal(biz_jwk_kid(after->jwks[0]), kid);
+    assert_int_equal(jwk_count(after), 2);
+    assert_true(accepts(after, token));
+    assert_true(accepts(after, token_by(after)));
+    assert_false(accepts(before, token_by(after)));
+    assert_memory_equal(before->refresh, after->refresh, BIZ_KEY_LEN);
+    list = listed();
+    assert_true(APR_ARRAY_IDX(list, 0, biz_key_info).signs);
+    assert_false(APR_ARRAY_IDX(list, 1, biz_key_info).signs);
+    assert_true(APR_ARRAY_IDX(list, 1, biz_key_info).accepted);
+}
+
+/* 15 minutes of a token's life and one for the clocks, from when the next pair began to sign. */
+static void test_old_pair_ends(void **state)
+{
+    biz_keys *before = opened(), *after;
+    const char *token = token_by(before), *kid = rotated();
+
+    opened();
+    set_since(kid, apr_time_from_sec(15 * 60 + 50));
+    assert_true(accepts(opened(), token));
+    set_since(kid, apr_time_from_sec(16 * 60 + 2));
+    after = opened();
+    assert_int_equal(jwk_count(after), 1);
+    assert_false(accepts(after, token));
+    assert_false(APR_ARRAY_IDX(listed(), 1, biz_key_info).accepted);
+    assert_int_equal(access(pair_of(biz_jwk_kid(before->jwks[0])), F_OK), 0);
+}
+
+/* A pair made hours before the restart that takes it into use: the older one signed until then. */
+static void test_late_restart_signs_nobody_out(void **state)
+{
+    biz_keys *before = opened();
+    const char *token = token_by(before), *kid;
+
+    set_since(biz_jwk_kid(before->jwks[0]), apr_time_from_sec(30 * 24 * 3600));
+    kid = rotated();
+    assert_int_equal(access(since_of(kid), F_OK), -1);
+    assert_true(accepts(opened(), token));
+    assert_int_equal(access(since_of(kid), F_OK), 0);
+}
+
+/* Two rotations without a restart between: the pair in the middle has never signed. */
+static void test_two_rotations(void **state)
+{
+    biz_keys *before = opened();
+    const char *token = token_by(before), *middle = rotated(), *last = rotated();
+    biz_keys *after = opened();
+
+    assert_true(strcmp(last, middle) > 0);
+    assert_string_equal(biz_jwk_kid(after->jwks[0]), last);
+    assert_true(accepts(after, token));
+    set_since(last, apr_time_from_sec(17 * 60));
+    assert_false(accepts(opened(), token));
+}
+
+static void test_rotation_removes_what_ended_long_ago(void **state)
+{
+    const char *first = biz_jwk_kid(opened()->jwks[0]), *second = rotated(), *third;
+
+    opened();
+    set_since(second, apr_time_from_sec(23 * 3600));
+    third = rotated();
+    assert_int_equal(access(pair_of(first), F_OK), 0);
+    set_since(second, apr_time_from_sec(25 * 3600));
+    rotated();
+    assert_int_equal(access(pair_of(first), F_OK), -1);
+    assert_int_equal(access(since_of(first), F_OK), -1);
+    assert_int_equal(access(pair_of(second), F_OK), 0);
+    assert_int_equal(access(pair_of(third), F_OK), 0);
+}
+
+static void test_rotations_at_once(void **state)
+{
+    enum { PROCESSES = 6, EACH = 5 };
+    int i, n, status;
+    apr_array_header_t *list;
+
+    opened();
+    for (i = 0; i < PROCESSES; i++) {
+        if (fork() == 0) {
+            const char *kid, *why = "";
+
+            for (n = 0; n < EACH; n++) {
+                if (biz_keys_rotate(pool, dir, &kid, &why) != APR_SUCCESS)
+                    _exit(1);
+            }
+            _exit(0);
+        }
+    }
+    for (i = 0; i < PROCESSES; i++) {
+        wait(&status);
+        assert_int_equal(status, 0);
+    }
+    list = listed();
+    assert_int_equal(list->nelts, 1 + PROCESSES * EACH);
+    for (i = 1; i < list->nelts; i++)
+        assert_true(strcmp(APR_ARRAY_IDX(list, i - 1, biz_key_info).kid,
+                           APR_ARRAY_IDX(list, i, biz_key_info).kid) > 0);
+    opened();
+}
+
+static void test_rotation_waits_for_the_lock(void **state)
+{
+    int lock, status;
+    apr_time_t start;
+    pid_t pid;
+
+    opened();
+    lock = open(in_keys(".lock"), O_RDWR);
+    assert_true(lock >= 0);
+    assert_int_equal(flock(lock, LOCK_EX), 0);
+    pid = fork();
+    if (pid == 0) {
+        apr_sleep(300 * 1000);
+        _exit(0); /* the last holder ends: as a killed one does */
+    }
+    close(lock);
+    start = apr_time_now();
+    rotated();
+    assert_true(apr_time_now() - start >= 250 * 1000);
+    assert_true(apr_time_now() - start < apr_time_from_sec(5));
+    waitpid(pid, &status, 0);
+}
+
+/* The clock was ahead when the last pair was made: a new one would not be the newest. */
+static void test_rotation_with_a_wrong_clock(void **state)
+{
+    const char *kid = NULL, *why = NULL, *ahead = "key_7zzzzzzzzz0000000000000000", *json;
+
+    opened();
+    assert_int_equal(biz_jwk_generate(pool, ahead, &json), APR_SUCCESS);
+    write_file(pair_of(ahead), json, 0600);
+    assert_int_not_equal(biz_keys_rotate(pool, dir, &kid, &why), APR_SUCCESS);
+    assert_null(kid);
+    assert_non_null(strstr(why, ahead));
+    assert_non_null(strstr(why, "clock"));
+    assert_string_equal(biz_jwk_kid(opened()->jwks[0]), ahead);
+}
+
+/* ---- refusals ---- */
+
+static void test_missing_state_dir(void **state)
+{
+    apr_array_header_t *list;
+    const char *why = NULL, *kid;
+
+    dir = apr_pstrcat(pool, dir, "/none", NULL);
+    assert_non_null(strstr(refused(), dir));
+    assert_int_equal(access(dir, F_OK), -1);
+    assert_int_equal(biz_keys_list(pool, dir, &list, &why), APR_ENOENT);
+    assert_non_null(strstr(why, dir));
+    why = NULL;
+    assert_int_equal(biz_keys_rotate(pool, dir, &kid, &why), APR_ENOENT);
+    assert_non_null(strstr(why, dir));
+    dir[strlen(dir) - 5] = '\0';
+}
+
+static void test_files_open_to_others(void **state)
+{
+    static const mode_t modes[] = {0640, 0604, 0620, 0602, 0610, 0601, 0644, 0666};
+    const char *files[2], *why;
+    struct stat st;
+    size_t m, i;
+
+    files[1] = pair_of(biz_jwk_kid(opened()->jwks[0]));
+    files[0] = in_keys("master.key");
+    for (i = 0; i < 2; i++) {
+        for (m = 0; m < sizeof(modes) / sizeof(modes[0]); m++) {
+            assert_int_equal(chmod(files[i], modes[m]), 0);
+            why = refused();
+            assert_non_null(strstr(why, "chmod 600 "));
+            assert_non_null(strstr(why, files[i]));
+            assert_int_equal(stat(files[i], &st), 0); /* said, not repaired: it may be copied */
+            assert_int_equal(st.st_mode & 0777, modes[m]);
+        }
+        assert_int_equal(chmod(files[i], 0400), 0);
+        opened();
+        assert_int_equal(chmod(files[i], 0600), 0);
+    }
+}
+
+static void test_folder_open_to_writers(void **state)
+{
+    const char *folder = apr_pstrcat(pool, dir, "/keys", NULL), *why;
+
+    opened();
+    assert_int_equal(chmod(folder, 0770), 0);
+    why = refused();
+    assert_non_null(strstr(why, apr_pstrcat(pool, "chmod 700 ", folder, NULL)));
+    assert_int_equal(chmod(folder, 0755), 0);
+    opened();
+}
+
+static void test_damaged_master(void **state)
+{
+    static const char *const bad[] = {
+        "",
+        "\n",
+        "00",
+        "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1",
+        "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1g",
+        "000102030405060708090A0B0C0D0E0F101112131415161718191A1B1C1D1E1F",
+        "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f0",
+        "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\n\n",
+        " 00102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"};
+    const char *path = in_keys("master.key"), *why, *list_why = NULL;
+    apr_array_header_t *list;
+    size_t i;
+
+    opened();
+    for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        write_file(path, bad[i], 0600);
+        why = refused();
+        assert_non_null(strstr(why, path));
+        assert_non_null(strstr(why, "backup"));
+        assert_string_equal(read_file(path), bad[i]); /* never replaced */
+        assert_int_equal(biz_keys_list(pool, dir, &list, &list_why), APR_EGENERAL);
+        assert_non_null(strstr(list_why, path));
+    }
+}
+
+static void test_damaged_pair(void **state)
+{
+    const char *kid = biz_jwk_kid(opened()->jwks[0]), *path = pair_of(kid), *other, *cut;
+    const char *bad[6];
+    size_t i;
+
+    assert_int_equal(biz_jwk_generate(pool, "key_00000000000000000000000000", &other), APR_SUCCESS);
+    cut = read_file(path);
+    cut = apr_pstrmemdup(pool, cut, strlen(cut) / 2);
+    bad[0] = "";
+    bad[1] = cut;
+    bad[2] = other; /* a pair of another name */
+    bad[3] = "{\"kty\":\"oct\",\"k\":\"AAAA\"}";
+    bad[4] = "[]";
+    bad[5] = memset(apr_pcalloc(pool, 6001), 'x', 6000);
+    for (i = 0; i < 6; i++) {
+        write_file(path, bad[i], 0600);
+        assert_non_null(strstr(refused(), path));
+    }
+}
+
+static void test_what_is_no_file(void **state)
+{
+    const char *path = in_keys("master.key"), *away = apr_pstrcat(pool, dir, "/away", NULL), *why;
+
+    opened();
+    assert_int_equal(rename(path, away), 0);
+    assert_int_equal(symlink(away, path), 0);
+    why = refused();
+    assert_non_null(strstr(why, path));
+    assert_non_null(strstr(why, "symbolic link"));
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(mkfifo(path, 0600), 0); /* must not wait for a writer */
+    assert_non_null(strstr(refused(), "regular"));
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_non_null(strstr(refused(), path));
+}
+
+/* Somebody removed the master: the server starts, and the log says what that means. */
+static void test_lost_master(void **state)
+{
+    biz_keys *before = opened(), *after;
+
+    assert_int_equal(unlink(in_keys("master.key")), 0);
+    logged[0] = '\0';
+    after = opened();
+    assert_non_null(strstr(logged, "BZ0551"));
+    assert_null(strstr(logged, "BZ0550"));
+    assert_memory_not_equal(before->refresh, after->refresh, BIZ_KEY_LEN);
+    assert_string_equal(before->jwks_json, after->jwks_json);
+}
+
+static void test_strange_files(void **state)
+{
+    biz_keys *before = opened();
+
+    write_file(in_keys("jwt-old.json"), "{}", 0600);
+    write_file(in_keys("README"), "hello", 0644);
+    write_file(in_keys(".new-abc"), "left by a killed starter", 0600);
+    logged[0] = '\0';
+    assert_string_equal(opened()->jwks_json, before->jwks_json);
+    assert_non_null(strstr(logged, "BZ0553"));
+    assert_int_equal(count_files(".new-"), 1);
+    rotated();
+    assert_int_equal(count_files(".new-"), 0);
+    assert_int_equal(count_files("README"), 1);
+}
+
+static void test_damaged_since(void **state)
+{
+    biz_keys *before = opened();
+    const char *kid = biz_jwk_kid(before->jwks[0]);
+
+    write_file(since_of(kid), "yesterday", 0600);
+    assert_string_equal(opened()->jwks_json, before->jwks_json);
+}
+
+/* A server that is run by another user than root must be able to read what root makes for it. */
+static void test_root_gives_to_the_owner(void **state)
+{
+    const char *kid;
+    struct stat st;
+
+    if (geteuid() != 0)
+        skip();
+    opened();
+    assert_null(strstr(logged, "BZ0552"));
+    assert_int_equal(chown(in_keys(""), 33, 33), 0);
+    kid = rotated();
+    assert_int_equal(stat(pair_of(kid), &st), 0);
+    assert_int_equal(st.st_uid, 33);
+    assert_int_equal(st.st_gid, 33);
+    assert_int_equal(st.st_mode & 07777, 0600);
+    opened();
+    assert_non_null(strstr(logged, "BZ0552"));
+    assert_int_equal(stat(since_of(kid), &st), 0);
+    assert_int_equal(st.st_uid, 33);
+}
+
+static void test_no_secret_is_said(void **state)
+{
+    char *master, *pair;
+    biz_keys *keys = opened();
+
+    master = read_file(in_keys("master.key"));
+    pair = read_file(pair_of(biz_jwk_kid(keys->jwks[0])));
+    rotated();
+    write_file(in_keys("master.key"), apr_pstrcat(pool, master, "x", NULL), 0600);
+    assert_null(strstr(refused(), apr_pstrmemdup(pool, master, 8)));
+    write_file(in_keys("master.key"), apr_pstrmemdup(pool, master, 64), 0600);
+    write_file(pair_of(biz_jwk_kid(keys->jwks[0])), apr_pstrcat(pool, pair, "x", NULL), 0600);
+    assert_null(strstr(refused(), "\"d\""));
+    assert_null(strstr(logged, apr_pstrmemdup(pool, master, 8)));
+    assert_null(strstr(logged, "\"d\""));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_first_start_makes_everything),
+        TEST(test_second_start_reads_the_same),
+        TEST(test_keys_derive_from_the_master),
+        TEST(test_public_set_holds_no_secret),
+        TEST(test_starters_agree),
+        TEST(test_rotation),
+        TEST(test_old_pair_ends),
+        TEST(test_late_restart_signs_nobody_out),
+        TEST(test_two_rotations),
+        TEST(test_rotation_removes_what_ended_long_ago),
+        TEST(test_rotations_at_once),
+        TEST(test_rotation_waits_for_the_lock),
+        TEST(test_rotation_with_a_wrong_clock),
+        TEST(test_missing_state_dir),
+        TEST(test_files_open_to_others),
+        TEST(test_folder_open_to_writers),
+        TEST(test_damaged_master),
+        TEST(test_damaged_pair),
+        TEST(test_what_is_no_file),
+        TEST(test_lost_master),
+        TEST(test_strange_files),
+        TEST(test_damaged_since),
+        TEST(test_root_gives_to_the_owner),
+        TEST(test_no_secret_is_said),
+    };
+
+    apr_initialize();
+    biz_json_init();
+    biz_log_to(keep_line);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
