@@ -69,7 +69,7 @@ test-%:
 
 # A sanitizer's runtime comes into the stock httpd by LD_PRELOAD.
 COMMA = ,
-SAN = $(SUBMAKE) B=build/$(1) CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=$(2)" all tests && \
+SAN = $(SUBMAKE) B=build/$(1) CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=$(2) -fno-sanitize-recover=undefined" all tests && \
       $(3) BIZ_MPM=$(MPM) BIZ_PRELOAD="$$($(CC) -print-file-name=lib$(1).so)" \
       $(PYTHON) tests/run build/$(1) $(or $(LEVEL),unit http)
 asan:
