@@ -18,7 +18,7 @@ PYTHON ?= $(firstword $(wildcard /usr/bin/python3) python3)
 PREFIX ?= /usr/local
 DATADIR = $(PREFIX)/share/bizapi
 APXS   ?= $(firstword $(wildcard $(foreach d,$(subst :, ,$(PATH)) /usr/sbin /usr/bin,$(d)/apxs $(d)/apxs2)))
-PC     ?= pkg-config
+PKG_CONFIG ?= pkg-config
 LIBS_PC = jansson libcurl libmongoc-1.0 libsodium cjose sqlite3 hiredis icu-i18n icu-uc gmime-3.0 openssl
 
 # Asked once, and only when something is built.
@@ -27,9 +27,13 @@ APR_CFG = $(call apxs_q,APR_CONFIG)
 APU_CFG = $(call apxs_q,APU_CONFIG)
 INC_APR := $(if $(APXS),$(shell $(APR_CFG) --includes --cppflags 2>/dev/null) $(shell $(APU_CFG) --includes 2>/dev/null))
 INC_AP  := $(if $(APXS),-I$(call apxs_q,INCLUDEDIR))
-INC_PC  := $(shell $(PC) --cflags $(LIBS_PC) 2>/dev/null)
-LD_PC   := $(shell $(PC) --libs $(LIBS_PC) 2>/dev/null)
+INC_PC  := $(shell $(PKG_CONFIG) --cflags $(LIBS_PC) 2>/dev/null)
+LD_PC   := $(shell $(PKG_CONFIG) --libs $(LIBS_PC) 2>/dev/null)
 LD_APR  := $(if $(APXS),$(shell $(APR_CFG) --link-ld --libs 2>/dev/null) $(shell $(APU_CFG) --link-ld 2>/dev/null))
+
+# V=1 shows the whole commands.
+Q   = $(if $(V),,@)
+SAY = $(if $(V),@:,@echo "  $@")
 
 WARN   = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wformat=2 \
          -Werror=format-nonliteral -Wno-unused-parameter
@@ -85,26 +89,32 @@ bare:
 
 $(B)/libbizapi.a: $(LIB_OBJ)
 	@rm -f $@
-	ar rcs $@ $(LIB_OBJ)
+	$(SAY)
+	$(Q)ar rcs $@ $(LIB_OBJ)
 
 $(B)/mod_bizapi.so: $(MOD_OBJ) $(B)/libbizapi.a src/exports.map
-	$(CC) $(CFLAGS) -shared -o $@ $(MOD_OBJ) $(B)/libbizapi.a -Wl,--version-script=src/exports.map \
+	$(SAY)
+	$(Q)$(CC) $(CFLAGS) -shared -o $@ $(MOD_OBJ) $(B)/libbizapi.a -Wl,--version-script=src/exports.map \
 	    -Wl,-z,relro,-z,now $(LDFLAGS) $(LD_PC)
 
 $(B)/bizapictl: $(CLI_OBJ) $(B)/libbizapi.a
-	$(CC) $(CFLAGS) -o $@ $(CLI_OBJ) $(B)/libbizapi.a $(LDFLAGS) $(LD_PC) $(LD_APR)
+	$(SAY)
+	$(Q)$(CC) $(CFLAGS) -o $@ $(CLI_OBJ) $(B)/libbizapi.a $(LDFLAGS) $(LD_PC) $(LD_APR)
 
 $(B)/src/httpd/%.o: src/httpd/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $(INC_AP) -c -o $@ $<
+	$(SAY)
+	$(Q)$(CC) $(CFLAGS_ALL) $(INC_AP) -c -o $@ $<
 
 $(B)/mod_bizapi.o: mod_bizapi.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) $(INC_AP) -c -o $@ $<
+	$(SAY)
+	$(Q)$(CC) $(CFLAGS_ALL) $(INC_AP) -c -o $@ $<
 
 $(B)/src/%.o: src/%.c
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -c -o $@ $<
+	$(SAY)
+	$(Q)$(CC) $(CFLAGS_ALL) -c -o $@ $<
 
 # The assembler reads the list, so that -MMD does not see it.
 $(B)/src/core/password_list.o: conf/common-passwords.txt
@@ -112,11 +122,13 @@ $(B)/src/core/password_list.o: conf/common-passwords.txt
 # A test is one C file; tests/unit/test_x.c becomes build/tests/test_x.
 $(B)/tests/test_%: tests/unit/test_%.c $(B)/libbizapi.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -o $@ $< $(B)/libbizapi.a $(LDFLAGS) -lcmocka $(LD_PC) $(LD_APR) -lpthread
+	$(SAY)
+	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $< $(B)/libbizapi.a $(LDFLAGS) -lcmocka $(LD_PC) $(LD_APR) -lpthread
 
 $(B)/tests/test_%: tests/conformance/test_%.c $(B)/libbizapi.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS_ALL) -o $@ $< $(B)/libbizapi.a $(LDFLAGS) -lcmocka $(LD_PC) $(LD_APR) -lpthread
+	$(SAY)
+	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $< $(B)/libbizapi.a $(LDFLAGS) -lcmocka $(LD_PC) $(LD_APR) -lpthread
 
 # The compiled-in folder of the mail templates is part of what is built.
 $(B)/datadir: FORCE
