@@ -16,7 +16,8 @@
 #include "outbox/outbox.h"
 #include "store/store.h"
 
-extern module AP_MODULE_DECLARE_DATA bizapi_module;
+/* The one symbol that leaves the library: everything else is compiled hidden. */
+extern module AP_MODULE_DECLARE_DATA bizapi_module __attribute__((visibility("default")));
 
 #define BIZ_HANDLER "bizapi" /* SetHandler bizapi */
 #define BIZ_PREFIX "/api/v1"

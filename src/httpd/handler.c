@@ -191,6 +191,17 @@ static int serve(request_rec *r, business *b)
     return send_reply(r, req, &reply);
 }
 
+/* Where an ErrorDocument of the operator's names a path of ours, the error comes here as a redirect
+ * within the server, whatever the path. */
+static int core_error(request_rec *r)
+{
+    biz_code code = biz_code_for_status(r->prev->status);
+    size_t len;
+    const char *text = biz_error_text(r->pool, code, NULL, bizapi_request_id(r), 0, &len);
+
+    return answer(r, r->prev->status, JSON_TYPE, text, len);
+}
+
 int bizapi_handler(request_rec *r)
 {
     const limit_rule *rule;
@@ -204,6 +215,10 @@ int bizapi_handler(request_rec *r)
         return DECLINED;
     b = bizapi_business(r->server);
     bizapi_common_headers(r, r->err_headers_out);
+    if (r->prev != NULL && r->prev->status >= HTTP_BAD_REQUEST) {
+        bizapi_cors(r, b, NULL, r->err_headers_out);
+        return core_error(r);
+    }
     if (r->method_number == M_OPTIONS)
         biz_route_find(r->pool, r->method, r->uri, &allow, NULL);
     preflight = bizapi_cors(r, b, allow, r->err_headers_out);
