@@ -48,7 +48,9 @@ int bizapi_cors(request_rec *r, const business *b, const char *methods, apr_tabl
 {
     cors_verdict verdict;
 
-    cors_decide(r->pool, b->settings->origins, r->method, apr_table_get(r->headers_in, "Origin"),
+    /* A line that was too long to be taken apart has no method. */
+    cors_decide(r->pool, b->settings->origins, r->method != NULL ? r->method : "",
+                apr_table_get(r->headers_in, "Origin"),
                 apr_table_get(r->headers_in, "Access-Control-Request-Method"),
                 apr_table_get(r->headers_in, "Access-Control-Request-Headers"), methods, &verdict);
     apr_table_do(set_header, headers, verdict.headers, NULL);
