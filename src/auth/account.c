@@ -43,8 +43,8 @@ apr_status_t account_find(store *s, apr_pool_t *pool, const char *email, store_d
     return store_find_one(s, pool, &query, user);
 }
 
-apr_status_t account_set_password(store *s, apr_pool_t *pool, const char *user_id,
-                                  const char *hash, store_doc **after)
+apr_status_t account_set_password(store *s, apr_pool_t *pool, const char *user_id, const char *hash,
+                                  store_doc **after)
 {
     store_change changes[] = {STORE_SET_STR(USER_PASSWORD_HASH, hash),
                               STORE_SET_TIME(USER_PASSWORD_CHANGED_AT, apr_time_now()),

@@ -7,12 +7,12 @@
 #include "store/store.h"
 
 typedef struct {
-    const char *email;  /* normalised, the key */
-    const char *typed;  /* as its owner wrote it, or NULL: the same */
+    const char *email; /* normalised, the key */
+    const char *typed; /* as its owner wrote it, or NULL: the same */
     const char *name;
     const char *phone, *locale, *timezone; /* or NULL */
-    const char *role;   /* NULL: customer */
-    const char *password_hash; /* or NULL: cannot sign in with a password */
+    const char *role;                      /* NULL: customer */
+    const char *password_hash;             /* or NULL: cannot sign in with a password */
     int email_verified;
 } account_new;
 
@@ -25,8 +25,8 @@ store_doc *account_make(apr_pool_t *pool, const account_new *account);
 apr_status_t account_find(store *s, apr_pool_t *pool, const char *email, store_doc **user);
 
 /* Each of these ends every session of the user with the same atomic change. `after` may be NULL. */
-apr_status_t account_set_password(store *s, apr_pool_t *pool, const char *user_id,
-                                  const char *hash, store_doc **after);
+apr_status_t account_set_password(store *s, apr_pool_t *pool, const char *user_id, const char *hash,
+                                  store_doc **after);
 apr_status_t account_set_role(store *s, apr_pool_t *pool, const char *user_id, const char *role,
                               store_doc **after);
 apr_status_t account_set_disabled(store *s, apr_pool_t *pool, const char *user_id, int disabled,

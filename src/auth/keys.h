@@ -17,10 +17,10 @@
 #include "core/jose.h"
 
 typedef struct biz_keys {
-    biz_jwk **jwks;                       /* the first signs; NULL ends */
-    unsigned char refresh[BIZ_KEY_LEN];   /* MACs refresh tokens */
-    unsigned char outbox[BIZ_KEY_LEN];    /* seals tokens into outbox rows */
-    const char *jwks_json;                /* {"keys":[...]}: the public parts */
+    biz_jwk **jwks;                     /* the first signs; NULL ends */
+    unsigned char refresh[BIZ_KEY_LEN]; /* MACs refresh tokens */
+    unsigned char outbox[BIZ_KEY_LEN];  /* seals tokens into outbox rows */
+    const char *jwks_json;              /* {"keys":[...]}: the public parts */
 } biz_keys;
 
 /* Reads the folder, making it and what is missing in it first. Lives as long as the pool. On

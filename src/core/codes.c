@@ -5,10 +5,9 @@ static const struct {
     const char *name;
     int status;
     const char *message;
-} codes[] = {
-    {"OK", 200, ""},
+} codes[] = {{"OK", 200, ""},
 #define BIZ_CODE_ROW_(code, status, message) {#code, status, message},
-    BIZ_CODES(BIZ_CODE_ROW_)
+             BIZ_CODES(BIZ_CODE_ROW_)
 #undef BIZ_CODE_ROW_
 };
 

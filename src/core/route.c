@@ -20,8 +20,7 @@ static int path_fits(apr_pool_t *pool, const char *pattern, const char *path, ap
                                apr_pstrmemdup(pool, path, len));
             pattern = close + 1;
             path += len;
-        }
-        else if (*pattern++ != *path++) {
+        } else if (*pattern++ != *path++) {
             return 0;
         }
     }
