@@ -3,7 +3,6 @@
  * biz_hash_enter() is held meanwhile. No password is ever logged or kept. */
 #include "password.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +19,9 @@
 enum {
     PASSES = 2,
     MEMORY = 19922944, /* 19 MiB */
+    DIGEST_LEN = 32,
+    FOREIGN_MAX_KIB = 1024 * 1024, /* imported hashes may ask for more, not for the whole machine */
+    FOREIGN_MAX_PASSES = 20,
     BCRYPT_LEN = 60,
     BCRYPT_MAX_COST = 15, /* seconds; a row that asks for more would stop a thread for hours */
     WORD_MIN = 4,         /* shorter words are part of too many good passwords */
@@ -76,15 +78,87 @@ static int is_bcrypt(const char *hash)
     return cost >= 4 && cost <= BCRYPT_MAX_COST;
 }
 
-/* libsodium answers -1 for everything that is not a match; errno tells what it was. */
+/* The parts of a PHC string of one lane, as all of ours are. */
+typedef struct {
+    unsigned long long passes;
+    size_t memory;
+    unsigned char salt[crypto_pwhash_SALTBYTES];
+    unsigned char digest[DIGEST_LEN];
+} phc;
+
+/* "name=" and a number within bounds at *text; advances. */
+static int phc_number(const char **text, const char *name, int64_t max, int64_t *out)
+{
+    size_t len = strlen(name);
+    size_t digits;
+    char number[12];
+
+    if (strncmp(*text, name, len) != 0) {
+        return 0;
+    }
+    digits = strspn(*text + len, "0123456789");
+    if (digits >= sizeof(number)) {
+        return 0;
+    }
+    memcpy(number, *text + len, digits);
+    number[digits] = '\0';
+    *text += len + digits;
+    return biz_parse_int(number, 1, max, out);
+}
+
+/* Base 64 of exactly `size` bytes up to `stop`; advances behind it. */
+static int phc_bytes(const char **text, char stop, unsigned char *out, size_t size)
+{
+    const char *end = strchr(*text, stop);
+    size_t got;
+
+    if (!end || sodium_base642bin(out, size, *text, (size_t)(end - *text), NULL, &got, NULL,
+                                  sodium_base64_VARIANT_ORIGINAL_NO_PADDING) != 0) {
+        return 0;
+    }
+    *text = end + 1;
+    return got == size;
+}
+
+static int phc_parse(const char *hash, phc *out)
+{
+    const char *at = hash + sizeof(crypto_pwhash_argon2id_STRPREFIX) - 1;
+    int64_t version, kib, passes, lanes;
+
+    if (!phc_number(&at, "v=", 99, &version) || version != 19 ||
+        !phc_number(&at, "$m=", FOREIGN_MAX_KIB, &kib) || kib < 8 ||
+        !phc_number(&at, ",t=", FOREIGN_MAX_PASSES, &passes) ||
+        !phc_number(&at, ",p=", 1, &lanes) || *at++ != '$' ||
+        !phc_bytes(&at, '$', out->salt, sizeof(out->salt)) ||
+        !phc_bytes(&at, '\0', out->digest, sizeof(out->digest))) {
+        return 0;
+    }
+    out->passes = (unsigned long long)passes;
+    out->memory = (size_t)kib * 1024;
+    return 1;
+}
+
+/* libsodium's own verification cannot tell "no memory" from "wrong", and a right password that is
+ * called wrong locks its owner out: so the digest is made and compared here. Its own way is left
+ * for what others have made (more lanes, other lengths). */
 static apr_status_t verify_argon2id(const char *password, const char *hash)
 {
+    unsigned char digest[DIGEST_LEN];
+    apr_status_t status;
+    phc parts;
+
     pthread_once(&sodium_once, start_sodium);
-    errno = 0;
-    if (crypto_pwhash_str_verify(hash, password, strlen(password)) == 0) {
-        return APR_SUCCESS;
+    if (!phc_parse(hash, &parts)) {
+        return crypto_pwhash_str_verify(hash, password, strlen(password)) == 0 ? APR_SUCCESS
+                                                                               : APR_EMISMATCH;
     }
-    return errno == ENOMEM || errno == EAGAIN ? APR_ENOMEM : APR_EMISMATCH;
+    if (crypto_pwhash(digest, sizeof(digest), password, strlen(password), parts.salt, parts.passes,
+                      parts.memory, crypto_pwhash_ALG_ARGON2ID13) != 0) {
+        return APR_ENOMEM;
+    }
+    status = sodium_memcmp(digest, parts.digest, sizeof(digest)) == 0 ? APR_SUCCESS : APR_EMISMATCH;
+    sodium_memzero(digest, sizeof(digest));
+    return status;
 }
 
 static apr_status_t verify_bcrypt(const char *password, const char *hash)
