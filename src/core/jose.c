@@ -96,7 +96,22 @@ static int text_is(const biz_json *object, const char *key, const char *value)
     return text && strcmp(text, value) == 0;
 }
 
-/* The library does not ask whether the private number belongs to the public point. */
+/* The library makes the public point from the private number and does not ask whether it is the
+ * one that stands beside it, and that we publish. */
+static int has_its_own_point(apr_pool_t *pool, const biz_jwk *key)
+{
+    cjose_err err = {0};
+    char *text = cjose_jwk_to_json(key->key, false, &err);
+    biz_json *json;
+    int same = text &&
+               biz_json_parse(pool, text, strlen(text), DEPTH_MAX, &json, NULL) == APR_SUCCESS &&
+               text_is(json, "x", key->x) && text_is(json, "y", key->y);
+
+    free(text);
+    return same;
+}
+
+/* Nor whether a pair that it takes can be used. */
 static int signs_for_itself(apr_pool_t *pool, biz_jwk *key)
 {
     biz_jwk *const keys[] = {key, NULL};
@@ -139,7 +154,7 @@ apr_status_t biz_jwk_load(apr_pool_t *pool, const char *jwk_json, biz_jwk **out)
     key->kid = apr_pstrdup(pool, biz_json_str(json, "kid"));
     key->x = apr_pstrdup(pool, biz_json_str(json, "x"));
     key->y = apr_pstrdup(pool, biz_json_str(json, "y"));
-    if (signs_for_itself(scratch, key)) {
+    if (has_its_own_point(scratch, key) && signs_for_itself(scratch, key)) {
         *out = key;
         status = APR_SUCCESS;
     }
