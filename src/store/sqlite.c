@@ -160,16 +160,30 @@ static const char *index_hit(const store_coll *coll, sqlite3 *db, int rc)
     return "_id";
 }
 
+/* Where the id is taken as well, that is the answer: whoever tries an insert again after a lost
+ * answer learns by it that the row is its own. */
+static const char *index_of_insert(sq_conn *c, const store_doc *doc, int rc)
+{
+    const char *name = index_hit(doc->coll, c->db, rc);
+    sq_store *q = c->owner;
+    sqlite3_stmt *stmt;
+
+    if (rc == SQLITE_CONSTRAINT_UNIQUE && sq_prepare(c, q->get[doc->coll->no], &stmt) == 0) {
+        sqlite3_bind_text64(stmt, 1, doc->id, strlen(doc->id), SQLITE_STATIC, SQLITE_UTF8);
+        name = sqlite3_step(stmt) == SQLITE_ROW ? "_id" : name;
+        sqlite3_reset(stmt);
+        sqlite3_clear_bindings(stmt);
+    }
+    return name;
+}
+
 /* What the caller hears; gives the connection back. */
-static apr_status_t done(sq_conn *c, int rc, const store_coll *coll, const char **index)
+static apr_status_t done(sq_conn *c, int rc)
 {
     apr_status_t rv;
 
     if (rc == SQLITE_CONSTRAINT_PRIMARYKEY || rc == SQLITE_CONSTRAINT_UNIQUE) {
         rv = STORE_EEXIST;
-        if (index) {
-            *index = index_hit(coll, c->db, rc);
-        }
     } else if (rc == SQLITE_CONSTRAINT_DATATYPE || rc == SQLITE_TOOBIG) {
         /* A number that was counted beyond 64 bits, a text beyond a gigabyte. */
         rv = STORE_EINVAL;
@@ -206,7 +220,7 @@ static apr_status_t sqlite_get(store *s, apr_pool_t *pool, const store_coll *col
         sqlite3_reset(stmt);
         sqlite3_clear_bindings(stmt);
     }
-    rv = done(c, rc, coll, NULL);
+    rv = done(c, rc);
     return rv == APR_SUCCESS && !*out ? STORE_ENOENT : rv;
 }
 
@@ -232,7 +246,10 @@ static apr_status_t sqlite_insert(store *s, apr_pool_t *pool, const store_doc *d
         sqlite3_reset(stmt);
         sqlite3_clear_bindings(stmt);
     }
-    return done(c, rc, doc->coll, index);
+    if (rc == SQLITE_CONSTRAINT_PRIMARYKEY || rc == SQLITE_CONSTRAINT_UNIQUE) {
+        *index = index_of_insert(c, doc, rc);
+    }
+    return done(c, rc);
 }
 
 /* Why a conditional change found nothing. *holds: it would find something by now. */
@@ -267,17 +284,17 @@ static apr_status_t change_one(sq_conn *c, apr_pool_t *pool, const store_coll *c
     for (int i = 0; i < LOOKS && holds; i++) {
         rc = run_sql(c, q, pool, coll, docs);
         if (rc != SQLITE_DONE || sqlite3_changes(c->db) > 0) {
-            return done(c, rc, coll, NULL);
+            return done(c, rc);
         }
         if (n_conds == 0) {
             break;
         }
         rc = look_why(c, pool, coll, id, conds, n_conds, &exists, &holds);
         if (rc != SQLITE_DONE) {
-            return done(c, rc, coll, NULL);
+            return done(c, rc);
         }
     }
-    rv = done(c, rc, coll, NULL);
+    rv = done(c, rc);
     return rv ? rv : exists ? STORE_ECOND : STORE_ENOENT;
 }
 
@@ -363,7 +380,7 @@ static apr_status_t sqlite_counter(store *s, apr_pool_t *pool, const char *name,
                " excluded.\"value\", \"version\" = \"version\" + 1,"
                " \"updated_at\" = excluded.\"updated_at\" RETURNING \"value\"");
     rc = run_number(c, &q, value, &rows);
-    return done(c, rc, coll, NULL);
+    return done(c, rc);
 }
 
 /* ---- many documents ---- */
@@ -380,7 +397,7 @@ static apr_status_t sqlite_find(store *s, apr_pool_t *pool, const store_plan *pl
     }
     sq_sql_init(&q, pool);
     sq_add_select(&q, columns_of(s, plan->coll), plan);
-    return done(c, run_sql(c, &q, pool, plan->coll, docs), plan->coll, NULL);
+    return done(c, run_sql(c, &q, pool, plan->coll, docs));
 }
 
 static void add_update_of(sq_sql *q, const store_plan *plan, const char *which,
@@ -411,7 +428,7 @@ static apr_status_t sqlite_claim(store *s, apr_pool_t *pool, const store_plan *p
     add_update_of(&q, plan, "=", changes, n_changes);
     sq_add(&q, " RETURNING ");
     sq_add(&q, columns_of(s, plan->coll));
-    rv = done(c, run_sql(c, &q, pool, plan->coll, docs), plan->coll, NULL);
+    rv = done(c, run_sql(c, &q, pool, plan->coll, docs));
     if (rv == APR_SUCCESS && docs->nelts == 0) {
         return STORE_ENOENT;
     }
@@ -428,7 +445,7 @@ static apr_status_t run_many(sq_conn *c, const sq_sql *q, apr_pool_t *pool, cons
     int rc = run_sql(c, q, pool, coll, NULL);
 
     *count = rc == SQLITE_DONE ? sqlite3_changes(c->db) : 0;
-    return done(c, rc, coll, NULL);
+    return done(c, rc);
 }
 
 static apr_status_t sqlite_update_each(store *s, apr_pool_t *pool, const store_plan *plan,
@@ -489,7 +506,7 @@ static apr_status_t sqlite_count(store *s, apr_pool_t *pool, const store_coll *c
     sq_sql_init(&q, pool);
     sq_add(&q, "SELECT count(*) FROM ");
     sq_add_name(&q, coll->name);
-    return done(c, run_number(c, &q, count, &rows), coll, NULL);
+    return done(c, run_number(c, &q, count, &rows));
 }
 
 /* ---- the file ---- */
@@ -521,7 +538,7 @@ static apr_status_t sqlite_ping(store *s, apr_pool_t *pool)
     }
     rc = sqlite3_exec(c->db, "BEGIN IMMEDIATE; SELECT value FROM bizapi_meta; ROLLBACK", NULL, NULL,
                       NULL);
-    return done(c, rc, NULL, NULL);
+    return done(c, rc);
 }
 
 static apr_status_t sqlite_check(store *s, apr_pool_t *pool, const char **report)

@@ -1,0 +1,624 @@
+/* test_store.c: what store.h promises for documents, conditions and queries, over store.h alone.
+ * The same program runs on every backend: BIZAPI_TEST_STORE names the store. It leaves rows behind
+ * in a store that is not its own, and minds none that it finds there. */
+#include "store_fixture.h"
+
+static store_doc *new_user(const char *email)
+{
+    store_doc *doc = store_doc_new(pool, COLL_USERS);
+
+    store_set_str(doc, USER_EMAIL, email);
+    return doc;
+}
+
+static store_doc *got(store_coll_no coll, const char *id)
+{
+    store_doc *doc;
+
+    assert_ok(store_get(st, pool, coll, id, &doc));
+    assert_non_null(doc);
+    return doc;
+}
+
+/* ---- documents ---- */
+
+static void values_come_back_as_they_were_set(void **state)
+{
+    store_doc *doc = new_user(unique_name("value")), *back;
+    char *large = apr_palloc(pool, 100001);
+
+    (void)state;
+    memset(large, 'x', 100000);
+    large[100000] = '\0';
+    store_set_str(doc, USER_NAME, "O'Neil \"Zoë\" \xf0\x9f\x8c\x8d; DROP TABLE users; --\n\t");
+    store_set_str(doc, USER_PHONE, "");
+    store_set_str(doc, USER_PASSWORD_HASH, large);
+    store_set_int(doc, USER_SESSION_EPOCH, INT64_MIN);
+    store_set_bool(doc, USER_EMAIL_VERIFIED, 7);
+    store_set_bool(doc, USER_MFA_ENABLED, 0);
+    store_set_time(doc, USER_PASSWORD_CHANGED_AT, apr_time_make(1792915200, 123999));
+    assert_ok(store_insert(st, pool, doc, NULL));
+    back = got(COLL_USERS, store_doc_id(doc));
+    assert_int_equal(store_doc_coll(back), COLL_USERS);
+    assert_string_equal(store_doc_id(back), store_doc_id(doc));
+    assert_string_equal(store_str(back, STORE_ID), store_doc_id(doc));
+    assert_string_equal(store_str(back, USER_EMAIL), store_str(doc, USER_EMAIL));
+    assert_string_equal(store_str(back, USER_NAME), store_str(doc, USER_NAME));
+    assert_false(store_is_null(back, USER_PHONE));
+    assert_string_equal(store_str(back, USER_PHONE), "");
+    assert_string_equal(store_str(back, USER_PASSWORD_HASH), large);
+    assert_true(store_int(back, USER_SESSION_EPOCH) == INT64_MIN);
+    assert_int_equal(store_bool(back, USER_EMAIL_VERIFIED), 1);
+    assert_false(store_is_null(back, USER_MFA_ENABLED));
+    assert_int_equal(store_bool(back, USER_MFA_ENABLED), 0);
+    assert_true(store_time(back, USER_PASSWORD_CHANGED_AT) == apr_time_make(1792915200, 123000));
+}
+
+static void times_before_1970_and_beyond_2038(void **state)
+{
+    static const apr_time_t times[] = {
+        -1, -1000, -86400000001, 0, 4102444800000000, 253402300799999000};
+    static const apr_time_t kept[] = {
+        -1000, -1000, -86400001000, 0, 4102444800000000, 253402300799999000};
+
+    (void)state;
+    for (size_t i = 0; i < STORE_COUNT_OF(times); i++) {
+        store_doc *doc = store_doc_new(pool, COLL_SESSIONS);
+
+        store_set_time(doc, SESSION_LAST_SEEN_AT, times[i]);
+        assert_ok(store_insert(st, pool, doc, NULL));
+        doc = got(COLL_SESSIONS, store_doc_id(doc));
+        assert_false(store_is_null(doc, SESSION_LAST_SEEN_AT));
+        assert_true(store_time(doc, SESSION_LAST_SEEN_AT) == kept[i]);
+    }
+}
+
+static void json_is_kept_to_the_byte(void **state)
+{
+    static const char text[] =
+        "{ \"b\":1.50, \"a\" : [null,true,{\"$gt\":\"\"}], \"a.b\":\"\\u00e9\"}";
+    store_doc *doc = store_doc_new(pool, COLL_OUTBOX);
+
+    (void)state;
+    store_set_str(doc, OUTBOX_DATA, text);
+    assert_ok(store_insert(st, pool, doc, NULL));
+    assert_string_equal(store_str(got(COLL_OUTBOX, store_doc_id(doc)), OUTBOX_DATA), text);
+}
+
+static void every_field_may_be_null(void **state)
+{
+    (void)state;
+    for (int no = COLL_NONE + 1; no < COLL_END; no++) {
+        const store_coll *coll = store_coll_by_no(no);
+        store_doc *doc = store_doc_new(pool, no);
+
+        assert_ok(store_insert(st, pool, doc, NULL));
+        doc = got(no, store_doc_id(doc));
+        for (unsigned i = 0; i < coll->field_count; i++) {
+            store_fid fid = (store_fid)no << 8 | i;
+
+            assert_true(store_is_null(doc, fid));
+            switch (coll->fields[i].type) {
+            case STORE_STR:
+            case STORE_JSON:
+                assert_null(store_str(doc, fid));
+                break;
+            case STORE_INT:
+                assert_int_equal(store_int(doc, fid), 0);
+                break;
+            case STORE_BOOL:
+                assert_int_equal(store_bool(doc, fid), 0);
+                break;
+            case STORE_TIME:
+                assert_int_equal(store_time(doc, fid), 0);
+            }
+        }
+    }
+}
+
+static void an_insert_sets_version_and_times(void **state)
+{
+    store_doc *doc = new_user(unique_name("times"));
+    apr_time_t before = apr_time_now();
+
+    (void)state;
+    assert_memory_equal(store_doc_id(doc), "usr_", 4);
+    assert_int_equal(store_doc_version(doc), 0);
+    assert_ok(store_insert(st, pool, doc, NULL));
+    assert_int_equal(store_doc_version(doc), 1);
+    doc = got(COLL_USERS, store_doc_id(doc));
+    assert_int_equal(store_doc_version(doc), 1);
+    assert_int_equal(store_int(doc, STORE_VERSION), 1);
+    assert_in_range(store_time(doc, STORE_CREATED_AT), before - 1000, apr_time_now());
+    assert_int_equal(store_time(doc, STORE_CREATED_AT) % 1000, 0);
+    assert_true(store_time(doc, STORE_UPDATED_AT) == store_time(doc, STORE_CREATED_AT));
+}
+
+static void a_collection_without_version(void **state)
+{
+    store_doc *doc = store_doc_new(pool, COLL_RESET_TOKENS), *after;
+    store_change used[] = {STORE_SET_BOOL(RESET_USED, 1)};
+
+    (void)state;
+    store_set_str(doc, RESET_TOKEN, unique_name("token"));
+    assert_ok(store_insert(st, pool, doc, NULL));
+    assert_int_equal(store_doc_version(doc), 0);
+    assert_ok(
+        store_update(st, pool, COLL_RESET_TOKENS, store_doc_id(doc), NULL, 0, used, 1, &after));
+    assert_int_equal(store_doc_version(after), 0);
+    assert_true(store_is_null(after, STORE_VERSION));
+    assert_true(store_is_null(after, STORE_UPDATED_AT));
+    assert_int_equal(store_time(after, STORE_UPDATED_AT), 0);
+    assert_true(store_time(after, STORE_CREATED_AT) == store_time(doc, STORE_CREATED_AT));
+    assert_int_equal(store_bool(after, RESET_USED), 1);
+}
+
+static void ids_that_nobody_has(void **state)
+{
+    char *endless = apr_palloc(pool, 5000);
+    const char *ids[] = {"usr_00000000000000000000000000",
+                         "",
+                         NULL,
+                         "' OR 1=1 --",
+                         "\xff\xfe",
+                         "{\"$gt\":\"\"}",
+                         endless};
+    store_change touch[] = {STORE_SET_INT(USER_SESSION_EPOCH, 1)};
+
+    (void)state;
+    memset(endless, 'a', 4999);
+    endless[4999] = '\0';
+    for (size_t i = 0; i < STORE_COUNT_OF(ids); i++) {
+        store_doc *doc = (store_doc *)st;
+
+        assert_status(store_get(st, pool, COLL_USERS, ids[i], &doc), STORE_ENOENT);
+        assert_null(doc);
+        assert_status(store_update(st, pool, COLL_USERS, ids[i], NULL, 0, touch, 1, &doc),
+                      STORE_ENOENT);
+        assert_status(store_delete(st, pool, COLL_USERS, ids[i], NULL, 0), STORE_ENOENT);
+    }
+    assert_int_equal(log_lines, 0);
+}
+
+static void an_id_of_the_callers_own(void **state)
+{
+    const char *id = unique_name("idempotency:{weird} $id.with/everything");
+    store_doc *doc = store_doc_new(pool, COLL_IDEMPOTENCY);
+
+    (void)state;
+    store_doc_set_id(doc, id);
+    store_set_int(doc, IDEM_STATUS, 201);
+    assert_ok(store_insert(st, pool, doc, NULL));
+    assert_int_equal(store_int(got(COLL_IDEMPOTENCY, id), IDEM_STATUS), 201);
+}
+
+/* ---- unique ---- */
+
+static void a_key_is_taken_once(void **state)
+{
+    const char *email = unique_name("taken"), *index = NULL;
+    store_doc *first = new_user(email), *second = new_user(email);
+
+    (void)state;
+    assert_ok(store_insert(st, pool, first, &index));
+    assert_null(index);
+    assert_status(store_insert(st, pool, second, &index), STORE_EEXIST);
+    assert_string_equal(index, "users_email");
+    assert_int_equal(store_doc_version(second), 0);
+    store_set_str(second, USER_EMAIL, unique_name("free"));
+    store_doc_set_id(second, store_doc_id(first));
+    assert_status(store_insert(st, pool, second, &index), STORE_EEXIST);
+    assert_string_equal(index, "_id");
+    /* Where both are taken, it is the id: who tries again sees that the row is its own. */
+    store_set_str(second, USER_EMAIL, email);
+    assert_status(store_insert(st, pool, second, &index), STORE_EEXIST);
+    assert_string_equal(index, "_id");
+    assert_status(store_insert(st, pool, second, NULL), STORE_EEXIST);
+    assert_string_equal(store_str(got(COLL_USERS, store_doc_id(first)), USER_EMAIL), email);
+}
+
+static void null_is_no_double(void **state)
+{
+    store_doc *doc;
+
+    (void)state;
+    for (int i = 0; i < 3; i++) {
+        doc = store_doc_new(pool, COLL_OUTBOX);
+        assert_ok(store_insert(st, pool, doc, NULL));
+    }
+    /* A key given up is free for another. */
+    for (int i = 0; i < 2; i++) {
+        store_change gone[] = {STORE_SET_NULL(OUTBOX_UNIQUE_KEY)};
+
+        doc = store_doc_new(pool, COLL_OUTBOX);
+        store_set_str(doc, OUTBOX_UNIQUE_KEY, "test: given up at once");
+        assert_ok(store_insert(st, pool, doc, NULL));
+        assert_ok(store_update(st, pool, COLL_OUTBOX, store_doc_id(doc), NULL, 0, gone, 1, NULL));
+    }
+}
+
+static void a_change_cannot_take_a_key(void **state)
+{
+    store_doc *first = new_user(unique_name("a")), *second = new_user(unique_name("b")), *after;
+    store_change steal[] = {STORE_SET_STR(USER_EMAIL, store_str(first, USER_EMAIL)),
+                            STORE_SET_STR(USER_NAME, "thief")};
+    store_change same[] = {STORE_SET_STR(USER_EMAIL, store_str(first, USER_EMAIL))};
+
+    (void)state;
+    assert_ok(store_insert(st, pool, first, NULL));
+    assert_ok(store_insert(st, pool, second, NULL));
+    assert_status(
+        store_update(st, pool, COLL_USERS, store_doc_id(second), NULL, 0, steal, 2, &after),
+        STORE_EEXIST);
+    assert_null(after);
+    after = got(COLL_USERS, store_doc_id(second));
+    assert_string_equal(store_str(after, USER_EMAIL), store_str(second, USER_EMAIL));
+    assert_true(store_is_null(after, USER_NAME));
+    assert_int_equal(store_doc_version(after), 1);
+    assert_ok(store_update(st, pool, COLL_USERS, store_doc_id(first), NULL, 0, same, 1, NULL));
+}
+
+/* ---- changes and conditions ---- */
+
+static void an_update_gives_what_is_there_after(void **state)
+{
+    store_doc *doc = new_user(unique_name("update")), *after;
+    store_change changes[] = {
+        STORE_SET_STR(USER_NAME, "Ada"),
+        STORE_SET_BOOL(USER_DISABLED, 1),
+        STORE_INC_INT(USER_SESSION_EPOCH, 5),
+        STORE_SET_NULL(USER_PHONE),
+        STORE_SET_TIME(USER_PASSWORD_CHANGED_AT, 1234567890123456),
+    };
+    store_change more[] = {STORE_INC_INT(USER_SESSION_EPOCH, -7)};
+
+    (void)state;
+    store_set_str(doc, USER_PHONE, "+49301234567");
+    store_set_str(doc, USER_LOCALE, "de");
+    assert_ok(store_insert(st, pool, doc, NULL));
+    usleep(2000);
+    assert_ok(store_update(st, pool, COLL_USERS, store_doc_id(doc), NULL, 0, changes,
+                           STORE_COUNT_OF(changes), &after));
+    assert_string_equal(store_str(after, USER_NAME), "Ada");
+    assert_int_equal(store_bool(after, USER_DISABLED), 1);
+    assert_int_equal(store_int(after, USER_SESSION_EPOCH), 5);
+    assert_true(store_is_null(after, USER_PHONE));
+    assert_string_equal(store_str(after, USER_LOCALE), "de");
+    assert_true(store_time(after, USER_PASSWORD_CHANGED_AT) == 1234567890123000);
+    assert_int_equal(store_doc_version(after), 2);
+    assert_true(store_time(after, STORE_UPDATED_AT) > store_time(after, STORE_CREATED_AT));
+    assert_true(store_time(after, STORE_CREATED_AT) == store_time(doc, STORE_CREATED_AT));
+    assert_ok(store_update(st, pool, COLL_USERS, store_doc_id(doc), NULL, 0, more, 1, NULL));
+    after = got(COLL_USERS, store_doc_id(doc));
+    assert_int_equal(store_int(after, USER_SESSION_EPOCH), -2);
+    assert_int_equal(store_doc_version(after), 3);
+    /* No change but the version: a touch. */
+    assert_ok(store_update(st, pool, COLL_USERS, store_doc_id(doc), NULL, 0, NULL, 0, &after));
+    assert_int_equal(store_doc_version(after), 4);
+}
+
+static void a_stale_version_changes_nothing(void **state)
+{
+    store_doc *doc = new_user(unique_name("stale")), *after;
+    store_cond first[] = {STORE_EQ_INT(STORE_VERSION, 1)};
+    store_change name[] = {STORE_SET_STR(USER_NAME, "one")};
+
+    (void)state;
+    assert_ok(store_insert(st, pool, doc, NULL));
+    assert_ok(store_update(st, pool, COLL_USERS, store_doc_id(doc), first, 1, name, 1, &after));
+    name[0].value.s = "two";
+    assert_status(store_update(st, pool, COLL_USERS, store_doc_id(doc), first, 1, name, 1, &after),
+                  STORE_ECOND);
+    assert_null(after);
+    assert_string_equal(store_str(got(COLL_USERS, store_doc_id(doc)), USER_NAME), "one");
+    assert_status(store_update(st, pool, COLL_USERS, unique_name("usr"), first, 1, name, 1, NULL),
+                  STORE_ENOENT);
+}
+
+/* Each line: does the condition hold for the document below? Asked as a change's condition, as a
+ * filter of a walk, and with all those that hold at once. */
+static void conditions_mean_what_they_say(void **state)
+{
+    const apr_time_t t = apr_time_make(1792915200, 500000);
+    const char *key = unique_name("cond");
+    store_doc *doc = store_doc_new(pool, COLL_OUTBOX), *found;
+    struct {
+        store_cond cond;
+        int holds;
+    } rows[] = {
+        {STORE_EQ_STR(OUTBOX_STATE, "mm"), 1},
+        {STORE_EQ_STR(OUTBOX_STATE, "m"), 0},
+        {STORE_EQ_STR(OUTBOX_STATE, "MM"), 0},
+        {STORE_EQ_STR(OUTBOX_STATE, NULL), 0},
+        {{OUTBOX_STATE, STORE_NE, STORE_V_STR("m")}, 1},
+        {{OUTBOX_STATE, STORE_NE, STORE_V_STR("mm")}, 0},
+        {{OUTBOX_STATE, STORE_LT, STORE_V_STR("mma")}, 1},
+        {{OUTBOX_STATE, STORE_LT, STORE_V_STR("mm")}, 0},
+        {{OUTBOX_STATE, STORE_GT, STORE_V_STR("Zz")}, 1}, /* by bytes, not by a language */
+        {{OUTBOX_STATE, STORE_LT, STORE_V_STR("\xc3\xa4")}, 1},
+        {{OUTBOX_STATE, STORE_GE, STORE_V_STR("mm")}, 1},
+        {{OUTBOX_STATE, STORE_LE, STORE_V_STR("ml")}, 0},
+        {STORE_NOT_NULL(OUTBOX_STATE), 1},
+        {STORE_IS_NULL(OUTBOX_STATE), 0},
+        {STORE_IS_NULL(OUTBOX_LEASE), 1},
+        {STORE_NOT_NULL(OUTBOX_LEASE), 0},
+        {STORE_EQ_STR(OUTBOX_LEASE, ""), 0},
+        {STORE_EQ_STR(OUTBOX_LEASE, "x"), 0},
+        {{OUTBOX_LEASE, STORE_NE, STORE_V_STR("x")}, 1}, /* null is not x */
+        {{OUTBOX_LEASE, STORE_LT, STORE_V_STR("x")}, 0},
+        {{OUTBOX_LEASE, STORE_GE, STORE_V_STR("")}, 0},
+        {STORE_EQ_STR(OUTBOX_LAST_ERROR, ""), 1},
+        {STORE_IS_NULL(OUTBOX_LAST_ERROR), 0},
+        {STORE_EQ_INT(OUTBOX_TRIES, 3), 1},
+        {STORE_EQ_INT(OUTBOX_TRIES, 0), 0},
+        {{OUTBOX_TRIES, STORE_LT, STORE_V_INT(4)}, 1},
+        {{OUTBOX_TRIES, STORE_LT, STORE_V_INT(3)}, 0},
+        {{OUTBOX_TRIES, STORE_LE, STORE_V_INT(3)}, 1},
+        {{OUTBOX_TRIES, STORE_GT, STORE_V_INT(-1)}, 1},
+        {{OUTBOX_TRIES, STORE_GE, STORE_V_INT(4)}, 0},
+        {{OUTBOX_TRIES, STORE_NE, STORE_V_INT(3)}, 0},
+        {STORE_NOT_NULL(OUTBOX_DATA), 1},
+        {STORE_IS_NULL(OUTBOX_DATA), 0},
+        {STORE_LE_TIME(OUTBOX_DUE_AT, t), 1},
+        {STORE_LT_TIME(OUTBOX_DUE_AT, t), 0},
+        {STORE_LT_TIME(OUTBOX_DUE_AT, t + 1000), 1},
+        {STORE_LE_TIME(OUTBOX_DUE_AT, t + 999), 1}, /* values are cut as the fields are */
+        {STORE_LT_TIME(OUTBOX_DUE_AT, t + 999), 0},
+        {STORE_GE_TIME(OUTBOX_DUE_AT, t), 1},
+        {STORE_GT_TIME(OUTBOX_DUE_AT, t - 1000), 1},
+        {{OUTBOX_DUE_AT, STORE_EQ, STORE_V_INT(t + 1)}, 1},
+        {STORE_LT_TIME(OUTBOX_SENT_AT, t), 0}, /* null has no place in an order */
+        {STORE_GE_TIME(OUTBOX_SENT_AT, 0), 0},
+        {STORE_IS_NULL(OUTBOX_SENT_AT), 1},
+        {STORE_EQ_INT(STORE_VERSION, 1), 1},
+        {STORE_EQ_INT(STORE_VERSION, 2), 0},
+        {STORE_GT_TIME(STORE_CREATED_AT, 0), 1},
+        {STORE_LT_TIME(STORE_UPDATED_AT, t / 2), 0},
+        {{STORE_ID, STORE_NE, STORE_V_STR("x")}, 1},
+    };
+    store_query q = {.coll = COLL_OUTBOX, .index = "outbox_unique_key"};
+    store_cond both[2] = {STORE_EQ_STR(OUTBOX_UNIQUE_KEY, key)};
+    store_cond all[STORE_COUNT_OF(rows)];
+    size_t n_all = 0;
+
+    (void)state;
+    store_set_str(doc, OUTBOX_UNIQUE_KEY, key);
+    store_set_str(doc, OUTBOX_STATE, "mm");
+    store_set_str(doc, OUTBOX_LAST_ERROR, "");
+    store_set_str(doc, OUTBOX_DATA, "{}");
+    store_set_int(doc, OUTBOX_TRIES, 3);
+    store_set_time(doc, OUTBOX_DUE_AT, t);
+    assert_ok(store_insert(st, pool, doc, NULL));
+    for (size_t i = 0; i < STORE_COUNT_OF(rows); i++) {
+        store_cond never[] = {rows[i].cond, STORE_EQ_STR(OUTBOX_KIND, "never")};
+
+        both[1] = rows[i].cond;
+        q.conds = both;
+        q.n_conds = 2;
+        if (store_find_one(st, pool, &q, &found) != (rows[i].holds ? APR_SUCCESS : STORE_ENOENT)) {
+            fail_msg("condition %d of the list above", (int)i);
+        }
+        assert_status(store_delete(st, pool, COLL_OUTBOX, store_doc_id(doc), never, 2),
+                      STORE_ECOND);
+        if (rows[i].holds) {
+            all[n_all++] = rows[i].cond;
+        } else {
+            assert_status(store_update(st, pool, COLL_OUTBOX, store_doc_id(doc), &rows[i].cond, 1,
+                                       NULL, 0, NULL),
+                          STORE_ECOND);
+        }
+    }
+    assert_ok(store_update(st, pool, COLL_OUTBOX, store_doc_id(doc), all, n_all, NULL, 0, &found));
+    assert_int_equal(store_doc_version(found), 2);
+}
+
+static void bools_and_null_bools(void **state)
+{
+    store_doc *doc = store_doc_new(pool, COLL_VERIFY_TOKENS), *after;
+    store_cond is_false[] = {STORE_EQ_BOOL(VERIFY_USED, 0)};
+    store_cond is_true[] = {STORE_EQ_BOOL(VERIFY_USED, 1)};
+    store_cond not_true[] = {{VERIFY_USED, STORE_NE, STORE_V_INT(1)}};
+    store_change set[] = {STORE_SET_BOOL(VERIFY_USED, 0)};
+    const char *id = store_doc_id(doc);
+
+    (void)state;
+    assert_ok(store_insert(st, pool, doc, NULL));
+    assert_status(store_update(st, pool, COLL_VERIFY_TOKENS, id, is_false, 1, set, 1, NULL),
+                  STORE_ECOND);
+    assert_ok(store_update(st, pool, COLL_VERIFY_TOKENS, id, not_true, 1, set, 1, &after));
+    assert_false(store_is_null(after, VERIFY_USED));
+    set[0] = (store_change)STORE_SET_BOOL(VERIFY_USED, 1);
+    assert_ok(store_update(st, pool, COLL_VERIFY_TOKENS, id, is_false, 1, set, 1, NULL));
+    assert_status(store_update(st, pool, COLL_VERIFY_TOKENS, id, is_false, 1, set, 1, NULL),
+                  STORE_ECOND);
+    assert_ok(store_update(st, pool, COLL_VERIFY_TOKENS, id, is_true, 1, set, 1, NULL));
+}
+
+static void a_delete_is_conditional_too(void **state)
+{
+    store_doc *doc = new_user(unique_name("delete"));
+    store_cond second[] = {STORE_EQ_INT(STORE_VERSION, 2)};
+    store_cond first[] = {STORE_EQ_INT(STORE_VERSION, 1)};
+    const char *id = store_doc_id(doc);
+
+    (void)state;
+    assert_ok(store_insert(st, pool, doc, NULL));
+    assert_status(store_delete(st, pool, COLL_USERS, id, second, 1), STORE_ECOND);
+    assert_ok(store_delete(st, pool, COLL_USERS, id, first, 1));
+    assert_status(store_delete(st, pool, COLL_USERS, id, first, 1), STORE_ENOENT);
+    assert_status(store_get(st, pool, COLL_USERS, id, &doc), STORE_ENOENT);
+}
+
+static void counters_count(void **state)
+{
+    const char *name = unique_name("invoice"), *other = unique_name("other");
+    int64_t value = -1;
+
+    (void)state;
+    assert_ok(store_counter(st, pool, name, 1, &value));
+    assert_int_equal(value, 1);
+    assert_ok(store_counter(st, pool, name, 10, &value));
+    assert_int_equal(value, 11);
+    assert_ok(store_counter(st, pool, other, -3, &value));
+    assert_int_equal(value, -3);
+    assert_ok(store_counter(st, pool, name, 0, &value));
+    assert_int_equal(value, 11);
+    assert_ok(store_counter(st, pool, name, 5000000000, &value));
+    assert_true(value == 5000000011);
+    assert_true(store_int(got(COLL_COUNTERS, name), COUNTER_VALUE) == 5000000011);
+}
+
+/* ---- copies and counts ---- */
+
+static void a_scan_sees_everything_and_a_copy_is_exact(void **state)
+{
+    store_doc *doc = new_user(unique_name("copy")), *back;
+    apr_array_header_t *docs;
+    const char *after = NULL, *last = "";
+    store_change name[] = {STORE_SET_STR(USER_NAME, "copied")};
+    int64_t count, seen = 0;
+
+    (void)state;
+    assert_ok(store_insert(st, pool, doc, NULL));
+    assert_ok(store_update(st, pool, COLL_USERS, store_doc_id(doc), NULL, 0, name, 1, &doc));
+    assert_ok(store_count(st, pool, COLL_USERS, &count));
+    do {
+        assert_ok(store_scan(st, pool, COLL_USERS, after, 7, &docs));
+        for (int i = 0; i < docs->nelts; i++) {
+            after = store_doc_id(APR_ARRAY_IDX(docs, i, store_doc *));
+            assert_true(strcmp(last, after) < 0);
+            last = after;
+            seen++;
+        }
+    } while (docs->nelts == 7);
+    assert_int_equal(seen, count);
+    assert_status(store_insert_copy(st, pool, doc), STORE_EEXIST);
+    assert_ok(store_delete(st, pool, COLL_USERS, store_doc_id(doc), NULL, 0));
+    assert_ok(store_insert_copy(st, pool, doc));
+    back = got(COLL_USERS, store_doc_id(doc));
+    assert_int_equal(store_doc_version(back), 2);
+    assert_string_equal(store_str(back, USER_NAME), "copied");
+    assert_true(store_time(back, STORE_CREATED_AT) == store_time(doc, STORE_CREATED_AT));
+    assert_true(store_time(back, STORE_UPDATED_AT) == store_time(doc, STORE_UPDATED_AT));
+}
+
+static void expired_rows_are_swept(void **state)
+{
+    apr_time_t now = apr_time_now();
+    const char *ids[5];
+    int removed, all = 0;
+
+    (void)state;
+    do { /* whatever others have left */
+        assert_ok(store_sweep(st, pool, now, 500, &removed));
+    } while (removed == 500);
+    for (int i = 0; i < 5; i++) {
+        store_doc *doc = store_doc_new(pool, i < 3 ? COLL_IDEMPOTENCY : COLL_RESET_TOKENS);
+
+        if (i != 2) {
+            store_set_time(doc, i < 3 ? IDEM_EXPIRES_AT : RESET_EXPIRES_AT,
+                           i == 1 ? now + apr_time_from_sec(3600) : now - apr_time_from_sec(i + 1));
+        }
+        assert_ok(store_insert(st, pool, doc, NULL));
+        ids[i] = store_doc_id(doc);
+    }
+    assert_ok(store_sweep(st, pool, now, 2, &removed));
+    assert_int_equal(removed, 2);
+    for (int i = 0; i < 10 && all < 1; i++) {
+        assert_ok(store_sweep(st, pool, now, 500, &removed));
+        all += removed;
+    }
+    assert_int_equal(all, 1);
+    for (int i = 0; i < 5; i++) {
+        store_doc *doc;
+
+        assert_status(
+            store_get(st, pool, i < 3 ? COLL_IDEMPOTENCY : COLL_RESET_TOKENS, ids[i], &doc),
+            i == 1 || i == 2 ? APR_SUCCESS : STORE_ENOENT);
+    }
+}
+
+/* ---- the store itself ---- */
+
+static void it_says_that_it_is_well(void **state)
+{
+    const char *report = NULL;
+
+    (void)state;
+    assert_ok(store_migrate(st, pool));
+    assert_ok(store_migrate(st, pool));
+    assert_ok(store_ping(st, pool));
+    assert_ok(store_check(st, pool, &report));
+    assert_true(report && *report);
+}
+
+/* A store out of reach opens, answers each call within its time, and says why in the log. */
+static void a_store_that_is_down(void **state)
+{
+    const char *nowhere = strncmp(url, "sqlite:", 7) == 0 ? "sqlite:/nonexistent-bizapi/store.db"
+                                                          : "mongodb://127.0.0.1:9/bizapi_test";
+    store *down = open_store(nowhere, apr_time_from_msec(300));
+    store_query q = {.coll = COLL_USERS, .limit = 1};
+    store_doc *doc;
+    apr_array_header_t *docs;
+    const char *report;
+    int64_t n;
+    int some;
+    apr_time_t begin = apr_time_now();
+
+    (void)state;
+    assert_status(store_get(down, pool, COLL_USERS, "usr_x", &doc), STORE_EUNAVAIL);
+    assert_in_range(apr_time_now() - begin, 0, 1500000);
+    assert_status(store_insert(down, pool, new_user("x"), NULL), STORE_EUNAVAIL);
+    assert_status(store_update(down, pool, COLL_USERS, "x", NULL, 0, NULL, 0, &doc),
+                  STORE_EUNAVAIL);
+    assert_status(store_delete(down, pool, COLL_USERS, "x", NULL, 0), STORE_EUNAVAIL);
+    assert_status(store_counter(down, pool, "x", 1, &n), STORE_EUNAVAIL);
+    assert_status(store_find(down, pool, &q, &docs, NULL), STORE_EUNAVAIL);
+    assert_int_equal(docs->nelts, 0);
+    assert_status(store_claim(down, pool, &q, NULL, 0, &doc), STORE_EUNAVAIL);
+    assert_status(store_update_each(down, pool, &q, NULL, 0, &some), STORE_EUNAVAIL);
+    assert_status(store_sweep(down, pool, apr_time_now(), 1, &some), STORE_EUNAVAIL);
+    assert_status(store_count(down, pool, COLL_USERS, &n), STORE_EUNAVAIL);
+    assert_status(store_ping(down, pool), STORE_EUNAVAIL);
+    assert_status(store_migrate(down, pool), STORE_EUNAVAIL);
+    assert_status(store_check(down, pool, &report), STORE_EUNAVAIL);
+    assert_in_range(apr_time_now() - begin, 0, 13 * 1500000);
+    assert_in_range(log_lines, 1, 3);
+    assert_memory_equal(log_line, "BZ02", 4);
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, open_for_test, close_after_test)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        T(values_come_back_as_they_were_set),
+        T(times_before_1970_and_beyond_2038),
+        T(json_is_kept_to_the_byte),
+        T(every_field_may_be_null),
+        T(an_insert_sets_version_and_times),
+        T(a_collection_without_version),
+        T(ids_that_nobody_has),
+        T(an_id_of_the_callers_own),
+        T(a_key_is_taken_once),
+        T(null_is_no_double),
+        T(a_change_cannot_take_a_key),
+        T(an_update_gives_what_is_there_after),
+        T(a_stale_version_changes_nothing),
+        T(conditions_mean_what_they_say),
+        T(bools_and_null_bools),
+        T(a_delete_is_conditional_too),
+        T(counters_count),
+        T(a_scan_sees_everything_and_a_copy_is_exact),
+        T(expired_rows_are_swept),
+        T(it_says_that_it_is_well),
+        T(a_store_that_is_down),
+    };
+    int failed;
+
+    fixture_start();
+    failed = cmocka_run_group_tests(tests, NULL, NULL);
+    remove_folder();
+    return failed;
+}
