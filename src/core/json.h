@@ -1,7 +1,8 @@
 /* json.h: JSON (RFC 8259) in and out; jansson behind it, included by json.c alone.
  *
  * Values are reference-counted inside; what these functions give is owned by the pool it was made
- * with, or by the object it was put into: callers never free. */
+ * with, or by the object it was put into: callers never free. Several threads may read a value; to
+ * change it, or to put it into another one, it must belong to one thread. */
 #ifndef BIZ_JSON_H
 #define BIZ_JSON_H
 

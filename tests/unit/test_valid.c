@@ -83,8 +83,7 @@ static void what_is_no_address_is_refused(void **state)
         "\xd0\xb0@b.de",
         "a@b\xc3\xbc.de",
         "a@b.de\xe2\x80\x8b",
-        "\xc2\xa0"
-        "a@b.de",
+        "\xc2\xa0 a@b.de",
         "a@b.de,c@d.de",
         "mailto:a@b.de",
     };
@@ -187,8 +186,7 @@ static void phones_are_e164(void **state)
                                       "+49170123456\n",
                                       "0049170123456",
                                       "++49170123456",
-                                      "+\xd9\xa1"
-                                      "234567"};
+                                      "+49\xd9\xa1\xd9\xa2\x33\x34\x35\x36\x37"};
 
     assert_true(biz_valid_phone("+491701234567"));
     assert_true(biz_valid_phone("+1234567"));
