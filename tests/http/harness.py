@@ -225,20 +225,22 @@ class Server:
     http2     True: mod_http2 (h2c on port, h2 on https_port)
     modules   names of more httpd modules to load, as "status"
     mail      False: no mail transport is configured
+    pages     True: serves htdocs, with the headers of the quickstart; links in mails lead there
     may       numbers that may be logged at any time
     start     False: configured only
     """
     live = []
 
     def __init__(self, conf="", env=None, vhosts=None, https=False, http2=False, modules=(),
-                 mail=True, may=(), mpm=None, start=True):
+                 mail=True, may=(), mpm=None, start=True,
+                 pages=False):
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="bizapi-", dir="/tmp"))
         self.root.chmod(0o755)
         self.port, self.https_port = free_port(), free_port() if https else None
         self.mpm = mpm or os.environ.get("BIZ_MPM") or "event"
         self.url = f"http://127.0.0.1:{self.port}"
         self.conf, self.vhosts, self.https, self.http2 = conf, vhosts or {}, https, http2
-        self.modules, self.has_mail = modules, mail
+        self.modules, self.has_mail, self.pages = modules, mail, pages
         # AH01882: mod_ssl was built against another patch level of OpenSSL than it runs with.
         # BZ1004: /tmp is in memory on some machines.
         self.may = (*may, "AH01882", "BZ1004")
@@ -246,6 +248,8 @@ class Server:
         self.only_for = None  # the test or module that it belongs to
         for name in ("logs", "run", "htdocs", "mail", "conf"):
             (self.root / name).mkdir()
+        if pages:
+            shutil.copytree(REPO / "htdocs", self.root / "htdocs", dirs_exist_ok=True)
         self.state = self.root / "state"
         self.store = f"sqlite:{self.state}/bizapi.db"
         self.mail = Mailbox(self.root / "mail")
@@ -284,6 +288,8 @@ class Server:
         load = "\n".join(f'LoadModule {m}_module "${{BIZ_MODULES}}/mod_{m}.so"' for m in modules)
         user = "User www-data\nGroup www-data" if os.geteuid() == 0 else ""
         mail = f"BizApiMail file:{self.root}/mail" if self.has_mail else ""
+        pages = (f'Include "{REPO}/conf/quickstart/pages.conf"\nErrorDocument 404 /404.html\n'
+                 f"BizApiFrontendURL {self.url}") if self.pages else ""
         text = f"""
 ServerRoot "{self.root}"
 DefaultRuntimeDir run
@@ -311,6 +317,7 @@ BizApiStateDir "{self.state}"
 BizApiMailTemplates "{REPO}/conf/mail"
 BizApiMailFrom "Test Salon <salon@example.test>"
 {mail}
+{pages}
 {self.conf}
 """
         # Every name that a test may use, and one virtual host for each: StrictHostCheck is on.
