@@ -13,11 +13,15 @@
 
 /* ---- templates ----
  *
- * conf/mail/<name>.txt and <name>.html. The .txt opens with "Subject: ..." and "Preheader: ..."
- * lines and an empty line; both files may hold {{name}} (a value, escaped in HTML) and
- * {{#name}}...{{/name}} (kept where the value is there and not empty). A mark without a value and
- * an unclosed or unknown construct are errors, never an empty place. layout.txt and layout.html
- * hold {{{content}}}, the one place that is not escaped. */
+ * conf/mail/<name>.txt and <name>.html. The .txt opens with one line each of "Subject: ...",
+ * "Preheader: ..." and "Reason: ..." (why its reader got it) and an empty line; both files may hold
+ * {{name}} (a value, escaped in HTML) and {{#name}}...{{/name}} (kept where the value is there and
+ * not empty). A mark without a value and an unclosed or unknown construct are errors, never an
+ * empty place. A value named ..._url is an address of https, http, mailto or tel, and only such a
+ * value may stand in href or src. layout.txt and layout.html hold {{{content}}}, the one place that
+ * is not escaped.
+ * <name>.<language>.txt and .html ("password_reset.de.html", "layout.de.txt") are used for that
+ * language; the files without one are English. */
 typedef struct mail_templates mail_templates;
 
 /* Reads every template of the directory. NULL and *why ("file:line: what") where one is broken. */
@@ -32,6 +36,10 @@ typedef struct {
 apr_status_t mail_render(apr_pool_t *pool, const mail_templates *templates,
                          const biz_settings *settings, const char *name, const char *locale,
                          const apr_table_t *values, mail_rendered *out, const char **why);
+
+/* The language that mail_render() will use: dates among the values are written in it. */
+const char *mail_template_lang(apr_pool_t *pool, const mail_templates *templates, const char *name,
+                               const char *locale);
 
 /* ---- messages ---- */
 
@@ -71,8 +79,11 @@ const char *mail_transport_name(const mail_transport *transport);
 /* Sends once. A file transport writes DIR/<id>.eml by rename and does nothing where it is there
  * already. *provider_id and *error may be set; both live in pool. */
 mail_result mail_send(mail_transport *transport, apr_pool_t *pool, const mail_envelope *envelope,
-                      const mail_rendered *rendered, const char **provider_id,
-                      const char **error);
+                      const mail_rendered *rendered, const char **provider_id, const char **error);
+/* How long the last answer asked us to wait before the next try; 0 where it said nothing. */
+apr_interval_time_t mail_transport_wait(const mail_transport *transport);
+/* There is nothing to send now: a connection that is kept is closed. */
+void mail_transport_rest(mail_transport *transport);
 /* The form alone, for configuration tests: NULL when good. */
 const char *mail_spec_error(apr_pool_t *pool, const char *spec);
 
