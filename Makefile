@@ -47,8 +47,7 @@ CLI_SRC := $(sort $(wildcard src/cli/*.c))
 LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
 MOD_OBJ := $(MOD_SRC:%.c=$(B)/%.o)
 CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
-UNIT    := $(patsubst tests/unit/%.c,$(B)/tests/%,$(sort $(wildcard tests/unit/test_*.c)))
-CONF    := $(patsubst tests/conformance/%.c,$(B)/tests/%,$(sort $(wildcard tests/conformance/test_*.c)))
+TESTS   := $(sort $(foreach d,unit conformance fuzz,$(patsubst tests/$(d)/%.c,$(B)/tests/%,$(wildcard tests/$(d)/test_*.c))))
 
 all: $(B)/mod_bizapi.so $(B)/bizapictl
 
@@ -66,7 +65,7 @@ test:
 	@$(SUBMAKE) all tests
 	@BIZ_MPM=$(MPM) $(PYTHON) tests/run "$(B)" $(LEVEL)
 
-tests: $(UNIT) $(CONF)
+tests: $(TESTS)
 
 test-%:
 	@$(MAKE) --no-print-directory test LEVEL=$*
@@ -120,15 +119,13 @@ $(B)/src/%.o: src/%.c
 $(B)/src/core/password_list.o: conf/common-passwords.txt
 
 # A test is one C file; tests/unit/test_x.c becomes build/tests/test_x.
-$(B)/tests/test_%: tests/unit/test_%.c $(B)/libbizapi.a
-	@mkdir -p $(@D)
-	$(SAY)
-	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $< $(B)/libbizapi.a $(LDFLAGS) -lcmocka $(LD_PC) $(LD_APR) -lpthread
-
-$(B)/tests/test_%: tests/conformance/test_%.c $(B)/libbizapi.a
-	@mkdir -p $(@D)
-	$(SAY)
-	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $< $(B)/libbizapi.a $(LDFLAGS) -lcmocka $(LD_PC) $(LD_APR) -lpthread
+define TEST_RULE
+$(B)/tests/test_%: tests/$(1)/test_%.c $(B)/libbizapi.a
+	@mkdir -p $$(@D)
+	$$(SAY)
+	$$(Q)$$(CC) $$(CFLAGS_ALL) -o $$@ $$< $(B)/libbizapi.a $$(LDFLAGS) -lcmocka $$(LD_PC) $$(LD_APR) -lpthread
+endef
+$(foreach d,unit conformance fuzz,$(eval $(call TEST_RULE,$(d))))
 
 # The compiled-in folder of the mail templates is part of what is built.
 $(B)/datadir: FORCE
