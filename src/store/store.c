@@ -36,11 +36,9 @@ static const store_backend *backend_of(const char *url)
     if (strncmp(url, "sqlite:", 7) == 0) {
         return &store_sqlite_backend;
     }
-#if __has_include("mongo.c")
     if (strncmp(url, "mongodb://", 10) == 0 || strncmp(url, "mongodb+srv://", 14) == 0) {
         return &store_mongo_backend;
     }
-#endif
     return NULL;
 }
 
@@ -62,18 +60,22 @@ const char *store_url_error(apr_pool_t *pool, const char *url)
 const char *store_url_shown(apr_pool_t *pool, const char *url)
 {
     const char *host = strstr(url, "://");
-    const char *at = strrchr(url, '@');
-    const char *end;
+    const char *at, *end;
+    apr_size_t scheme;
 
     if (!host) {
         return apr_pstrdup(pool, url);
     }
     host += 3;
-    /* The last @ ends the user and password, also where somebody forgot to encode one in it; what
-     * stands behind '?' may hold secrets too. */
-    end = at && at > host ? at + 1 : host;
-    return apr_pstrcat(pool, apr_pstrmemdup(pool, url, (apr_size_t)(host - url)),
-                       end > host ? "***@" : "", apr_pstrmemdup(pool, end, strcspn(end, "?")),
+    scheme = (apr_size_t)(host - url);
+    end = host + strcspn(host, "/?");
+    at = strrchr(host, '@');
+    /* An @ behind the host: a password that nobody encoded, or a secret among the options. */
+    if (at && at > end) {
+        return apr_pstrcat(pool, apr_pstrmemdup(pool, url, scheme), "***", NULL);
+    }
+    return apr_pstrcat(pool, apr_pstrmemdup(pool, url, scheme), at ? "***@" : "",
+                       apr_pstrmemdup(pool, at ? at + 1 : host, strcspn(at ? at + 1 : host, "?")),
                        NULL);
 }
 
