@@ -31,8 +31,8 @@ biz_code auth_identify(biz_req *req, biz_reply *reply)
 
     if (token == NULL)
         return biz_fail(reply, BIZ_UNAUTHENTICATED, NULL, NULL);
-    status = token_access_read(req->pool, env->keys, env->settings->public_url, token, req->now,
-                               &claims);
+    status = token_access_read(req->pool, env->keys, env->seen, env->settings->public_url, token,
+                               req->now, &claims);
     if (status != APR_SUCCESS)
         return biz_fail(reply, status == APR_TIMEUP ? BIZ_TOKEN_EXPIRED : BIZ_UNAUTHENTICATED, NULL,
                         NULL);

@@ -8,9 +8,11 @@
 #include "core/str.h"
 #include "core/valid.h"
 #include "auth.h"
+#include "seen.h"
 
 #define ACCESS_TYP "at+jwt"
 enum { SECRET_LEN = 32, TAG_LEN = 16, CLOCK_LEEWAY_SECONDS = 30 };
+#define LAST_SECOND INT64_C(253402300799) /* of the year 9999 */
 
 apr_status_t token_access_make(apr_pool_t *pool, const biz_keys *keys, const char *issuer,
                                const token_claims *claims, apr_time_t now, const char **token)
@@ -34,8 +36,9 @@ static int claim_is(const biz_json *claims, const char *name, const char *expect
     return value != NULL && !strcmp(value, expected);
 }
 
-apr_status_t token_access_read(apr_pool_t *pool, const biz_keys *keys, const char *issuer,
-                               const char *token, apr_time_t now, token_claims *claims)
+/* Signature and claims of a token that was not seen before. */
+static apr_status_t check_token(apr_pool_t *pool, const biz_keys *keys, const char *issuer,
+                                const char *token, apr_time_t now, token_claims *claims)
 {
     biz_json *json;
     int64_t expires, issued;
@@ -51,10 +54,22 @@ apr_status_t token_access_read(apr_pool_t *pool, const biz_keys *keys, const cha
         !biz_valid_id(claims->user_id, "usr") || !biz_valid_id(claims->session_id, "ses"))
         return APR_EINVAL;
     /* Another machine's clock may be a little ahead of ours; an end is never stretched. */
-    if (expires <= 0 || expires > INT32_MAX * (int64_t)4 || issued < 0 ||
+    if (expires <= 0 || expires > LAST_SECOND || issued < 0 ||
         issued > apr_time_sec(now) + CLOCK_LEEWAY_SECONDS)
         return APR_EINVAL;
     claims->expires_at = apr_time_from_sec(expires);
+    return APR_SUCCESS;
+}
+
+apr_status_t token_access_read(apr_pool_t *pool, const biz_keys *keys, struct biz_seen *seen,
+                               const char *issuer, const char *token, apr_time_t now,
+                               token_claims *claims)
+{
+    if (!seen_get(seen, pool, issuer, token, claims)) {
+        if (check_token(pool, keys, issuer, token, now, claims) != APR_SUCCESS)
+            return APR_EINVAL;
+        seen_put(seen, issuer, token, claims);
+    }
     return claims->expires_at > now ? APR_SUCCESS : APR_TIMEUP;
 }
 

@@ -11,6 +11,8 @@
 #include <apr_time.h>
 #include "keys.h"
 
+struct biz_seen; /* seen.h */
+
 typedef struct {
     const char *user_id, *session_id;
     apr_time_t expires_at;
@@ -18,9 +20,11 @@ typedef struct {
 
 apr_status_t token_access_make(apr_pool_t *pool, const biz_keys *keys, const char *issuer,
                                const token_claims *claims, apr_time_t now, const char **token);
-/* APR_SUCCESS, APR_EINVAL (not one of ours) or APR_TIMEUP (it has ended). */
-apr_status_t token_access_read(apr_pool_t *pool, const biz_keys *keys, const char *issuer,
-                               const char *token, apr_time_t now, token_claims *claims);
+/* APR_SUCCESS, APR_EINVAL (not one of ours) or APR_TIMEUP (it has ended). A token in `seen` (which
+ * may be NULL) has its signature not checked again. */
+apr_status_t token_access_read(apr_pool_t *pool, const biz_keys *keys, struct biz_seen *seen,
+                               const char *issuer, const char *token, apr_time_t now,
+                               token_claims *claims);
 
 /* The first refresh token of a session (generation 1). */
 const char *token_refresh_first(apr_pool_t *pool, const biz_keys *keys, const char *session_id);

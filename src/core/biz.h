@@ -15,6 +15,7 @@ struct store;
 struct store_doc;
 struct biz_keys;
 struct biz_registry;
+struct biz_seen;
 
 /* ---- failures: frozen codes, see api.md section 1 ----  X(code, HTTP status, message) */
 #define BIZ_CODES(X)                                                                               \
@@ -78,6 +79,7 @@ typedef struct biz_env {
     const struct biz_keys *keys;         /* auth/keys.h */
     const struct biz_registry *registry; /* integrations/registry.h */
     biz_shared *shared;
+    struct biz_seen *seen;               /* auth/seen.h */
     int hash_places; /* password hashes at once: the number of processors */
 } biz_env;
 

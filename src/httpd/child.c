@@ -51,6 +51,7 @@ static void open_business(apr_pool_t *pchild, business *b)
     b->env.keys = b->keys;
     b->env.registry = b->registry;
     b->env.shared = bizapi.shared;
+    b->env.seen = bizapi.seen;
     b->env.hash_places = processors();
     open_limits(pchild, b);
     /* Refused here only for a form that check_config has accepted: it cannot be. */

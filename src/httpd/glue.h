@@ -43,6 +43,7 @@ typedef struct {
     apr_array_header_t *businesses; /* business * */
     biz_shared *shared;
     void *slots;
+    void *seen; /* auth/seen.h */
     unsigned slot_count;
     const char *limit_secret; /* 16 bytes */
 } bizapi_state;

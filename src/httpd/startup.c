@@ -13,6 +13,7 @@
 #include <unixd.h>
 
 #include "auth/keys.h"
+#include "auth/seen.h"
 #include "core/random.h"
 #include "integrations/registry.h"
 #include "slotmem.h"
@@ -228,6 +229,9 @@ static apr_status_t share_memory(server_rec *main)
     if (status == APR_SUCCESS && fresh)
         biz_random(secret, SECRET_BYTES);
     bizapi.limit_secret = secret;
+    if (status == APR_SUCCESS)
+        status =
+            bizapi_slotmem_segment(main, "seen", SEEN_SLOT_BYTES, SEEN_SLOTS, &bizapi.seen, &fresh);
     bizapi.slot_count = bizapi_rate_slots(main);
     if (status == APR_SUCCESS)
         status = bizapi_slotmem_segment(main, "limit", LIMIT_SLOT_BYTES, bizapi.slot_count,
