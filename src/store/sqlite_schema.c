@@ -123,14 +123,14 @@ static int run(sqlite3 *db, const char *sql)
     return rc == SQLITE_DONE ? SQLITE_OK : rc;
 }
 
-/* *version 0 where the file has no schema yet. */
+/* *version -1 where the file has no schema yet. */
 static int stored(sqlite3 *db, apr_pool_t *pool, int64_t *version, const char **print)
 {
     const char *text;
     int rc =
         ask(db, pool, "SELECT name FROM sqlite_schema WHERE name = ?", "bizapi_meta", NULL, &text);
 
-    *version = 0;
+    *version = -1;
     *print = NULL;
     if (rc != SQLITE_OK || !text) {
         return rc;
@@ -248,7 +248,7 @@ static apr_status_t bring_up(sq_store *q, sqlite3 *db, apr_pool_t *pool, const c
                              int always, int *rc)
 {
     const char *has;
-    int64_t version = 0;
+    int64_t version = -1;
 
     *rc = run(db, "BEGIN IMMEDIATE");
     if (*rc == SQLITE_OK) {
@@ -273,7 +273,7 @@ static apr_status_t bring_up(sq_store *q, sqlite3 *db, apr_pool_t *pool, const c
         }
         return rv;
     }
-    if (version > 0 && version < STORE_SCHEMA_VERSION) {
+    if (version >= 0 && version < STORE_SCHEMA_VERSION) {
         biz_log(BIZ_LOG_NOTICE, 0, BZ(0209) "the database %s was brought from schema %d to %d",
                 q->path, (int)version, (int)STORE_SCHEMA_VERSION);
     }

@@ -103,6 +103,16 @@ void sq_add_changes(sq_sql *q, const store_change *changes, size_t n)
     }
 }
 
+static int sort_is_fixed(const store_plan *plan)
+{
+    for (size_t i = 0; i < plan->n_conds; i++) {
+        if (plan->conds[i].field == plan->sort && plan->conds[i].op == STORE_EQ) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
 /* Whether the walk can meet a null in the field it is sorted by. */
 static int sort_has_nulls(const store_plan *plan)
 {
@@ -110,7 +120,7 @@ static int sort_has_nulls(const store_plan *plan)
         return 0;
     }
     for (size_t i = 0; i < plan->n_conds; i++) {
-        if (plan->conds[i].field == plan->sort && !plan->conds[i].value.null) {
+        if (plan->conds[i].field == plan->sort) {
             return 0;
         }
     }
@@ -124,7 +134,7 @@ static void add_after(sq_sql *q, const store_plan *plan)
     store_value id = STORE_V_STR(plan->after_id);
     const char *op = plan->descending ? " < " : " > ";
 
-    if (plan->sort == STORE_ID) {
+    if (plan->sort == STORE_ID || sort_is_fixed(plan)) {
         sq_add(q, " AND \"_id\"");
         sq_add(q, op);
         sq_add_value(q, STORE_STR, &id);

@@ -145,18 +145,24 @@ typedef struct {
     FILE *lines;
 } jobs;
 
-/* In the process of a job: opens the store and waits for the start. */
-static inline void job_wait(void)
+/* In the process of a job: says that it is ready and waits for the start. */
+static inline void job_wait_only(void)
 {
     char byte = 'r';
 
+    if (write(JOB_READY, &byte, 1) != 1 || read(JOB_START, &byte, 1) != 0) {
+        exit(3);
+    }
+}
+
+/* The same with an open store. */
+static inline void job_wait(void)
+{
     st = open_store(url, apr_time_from_sec(20));
     if (store_ping(st, pool) != APR_SUCCESS) {
         printf("failed: ping\n");
     }
-    if (write(JOB_READY, &byte, 1) != 1 || read(JOB_START, &byte, 1) != 0) {
-        exit(3);
-    }
+    job_wait_only();
 }
 
 static inline int job_start(const job *list, int argc, char **argv)
@@ -205,8 +211,8 @@ static inline void jobs_add(jobs *all, int ready[2], int start[2], int out[2], c
     all->pids[all->count++] = pid;
 }
 
-/* `count` processes that do the same job; they have begun when this returns. */
-static inline void jobs_begin(jobs *all, int count, const char *name, const char *argument)
+/* `count` processes that do the same job; all have said that they are ready. */
+static inline void jobs_prepare(jobs *all, int count, const char *name, const char *argument)
 {
     int ready[2], start[2], out[2];
     char byte;
@@ -226,7 +232,17 @@ static inline void jobs_begin(jobs *all, int count, const char *name, const char
     close(ready[0]);
     all->start = start[1];
     all->lines = fdopen(out[0], "r");
+}
+
+static inline void jobs_go(jobs *all)
+{
     close(all->start);
+}
+
+static inline void jobs_begin(jobs *all, int count, const char *name, const char *argument)
+{
+    jobs_prepare(all, count, name, argument);
+    jobs_go(all);
 }
 
 /* The next line that any of them wrote, without its end; NULL when all have ended. */
