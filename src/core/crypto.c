@@ -29,7 +29,7 @@ static void must(int fine)
 {
     if (!fine) {
         biz_log(BIZ_LOG_ERR, 0,
-                BZ(0103) "OpenSSL cannot run SHA-256, HMAC or AES-256-GCM; the process ends; check "
+                BZ(0153) "OpenSSL cannot run SHA-256, HMAC or AES-256-GCM; the process ends; check "
                          "openssl.cnf and the memory that is left");
         abort();
     }

@@ -35,7 +35,7 @@ struct biz_jwk {
 static void log_failure(const char *doing, const cjose_err *err)
 {
     biz_log(BIZ_LOG_ERR, 0,
-            BZ(0105) "%s failed in the JOSE library: %s; check the memory that is left", doing,
+            BZ(0155) "%s failed in the JOSE library: %s; check the memory that is left", doing,
             err->message ? err->message : "no reason given");
 }
 

@@ -19,7 +19,7 @@ void biz_json_init(void)
 static json_t *must(json_t *value)
 {
     if (!value) {
-        biz_log(BIZ_LOG_ERR, APR_ENOMEM, BZ(0102) "no memory for a JSON value; the process ends");
+        biz_log(BIZ_LOG_ERR, APR_ENOMEM, BZ(0152) "no memory for a JSON value; the process ends");
         abort();
     }
     return value;

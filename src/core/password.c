@@ -37,7 +37,7 @@ static pthread_once_t sodium_once = PTHREAD_ONCE_INIT;
 static void start_sodium(void)
 {
     if (sodium_init() < 0) {
-        biz_log(BIZ_LOG_ERR, 0, BZ(0104) "libsodium does not start; the process ends");
+        biz_log(BIZ_LOG_ERR, 0, BZ(0154) "libsodium does not start; the process ends");
         abort();
     }
 }

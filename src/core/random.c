@@ -26,7 +26,7 @@ void biz_random(void *out, size_t len)
                 continue;
             }
             biz_log(BIZ_LOG_ERR, errno,
-                    BZ(0101) "the system gives no random bytes; the process ends, because nothing "
+                    BZ(0151) "the system gives no random bytes; the process ends, because nothing "
                              "it could make would be safe");
             abort();
         }
