@@ -85,9 +85,10 @@ void bizapi_insert_error_filter(request_rec *r)
         ap_add_output_filter(FILTER_NAME, NULL, r, r->connection);
 }
 
-/* Where the operator has an ErrorDocument, the core redirects the error there within the server. */
+/* Where the operator has an ErrorDocument, the core redirects the error there within the server.
+ * The first request may have been refused before any section was looked at. */
 void bizapi_insert_filter(request_rec *r)
 {
-    if (r->prev != NULL && r->prev->status >= 400 && !bizapi_is_ours(r) && bizapi_is_ours(r->prev))
+    if (r->prev != NULL && r->prev->status >= 400 && !bizapi_is_ours(r) && belongs_to_us(r->prev))
         ap_add_output_filter(FILTER_NAME, NULL, r, r->connection);
 }
