@@ -1,9 +1,11 @@
-/* errorlog.c: the sink of core/log.h in the server: Apache's error log. */
+/* errorlog.c: the sink of core/log.h in the server: Apache's error log. What is said while a
+ * request is served goes to the log of its virtual host and carries its id (ErrorLogFormat %L). */
 #include "glue.h"
 
 APLOG_USE_MODULE(bizapi);
 
 static server_rec *log_server;
+static __thread request_rec *log_request;
 
 static void to_error_log(biz_level level, apr_status_t status, const char *line)
 {
@@ -11,7 +13,15 @@ static void to_error_log(biz_level level, apr_status_t status, const char *line)
 
     /* The line says the status in words already, hence 0 here. */
     (void)status;
-    ap_log_error(APLOG_MARK, levels[level], 0, log_server, "%s", line);
+    if (log_request != NULL)
+        ap_log_rerror(APLOG_MARK, levels[level], 0, log_request, "%s", line);
+    else
+        ap_log_error(APLOG_MARK, levels[level], 0, log_server, "%s", line);
+}
+
+void bizapi_log_for(request_rec *r)
+{
+    log_request = r;
 }
 
 void bizapi_log_to(server_rec *main)

@@ -113,5 +113,7 @@ int bizapi_hide_in_log(request_rec *r);
 
 /* ---- errorlog.c ---- */
 void bizapi_log_to(server_rec *main);
+/* What this thread says from now on is about `r`; NULL when it is done. */
+void bizapi_log_for(request_rec *r);
 
 #endif

@@ -16,15 +16,20 @@ APLOG_USE_MODULE(bizapi);
 
 enum { REQUEST_ID_MAX = 64 };
 
-/* The client's own id is kept where it can stand in a log line and a header. */
+/* The client's own id is kept where it can stand in a log line and a header. A redirect within the
+ * server does not change it. */
 const char *bizapi_request_id(request_rec *r)
 {
-    const char *id = apr_table_get(r->headers_in, "X-Request-Id");
+    const char *id = NULL;
+    const request_rec *each;
 
-    if (r->log_id != NULL && apr_table_get(r->notes, "bizapi-request-id") != NULL)
-        return r->log_id;
-    if (id == NULL || !biz_valid_token(id, 1, REQUEST_ID_MAX))
-        id = biz_new_id(r->pool, "req");
+    for (each = r; each != NULL && id == NULL; each = each->prev)
+        id = apr_table_get(each->notes, "bizapi-request-id");
+    if (id == NULL) {
+        id = apr_table_get(r->headers_in, "X-Request-Id");
+        if (id == NULL || !biz_valid_token(id, 1, REQUEST_ID_MAX))
+            id = biz_new_id(r->pool, "req");
+    }
     r->log_id = id;
     apr_table_setn(r->notes, "bizapi-request-id", id);
     return id;
@@ -204,18 +209,15 @@ static int core_error(request_rec *r)
     return answer(r, r->prev->status, JSON_TYPE, text, len);
 }
 
-int bizapi_handler(request_rec *r)
+static int handle(request_rec *r)
 {
     const limit_rule *rule;
     limit_verdict verdict;
     limit_addr addr;
-    business *b;
+    business *b = bizapi_business(r->server);
     const char *allow = NULL;
     int preflight;
 
-    if (r->handler == NULL || strcmp(r->handler, BIZ_HANDLER) != 0)
-        return DECLINED;
-    b = bizapi_business(r->server);
     bizapi_common_headers(r, r->err_headers_out);
     if (r->prev != NULL && r->prev->status >= HTTP_BAD_REQUEST) {
         bizapi_cors(r, b, NULL, r->err_headers_out);
@@ -239,4 +241,16 @@ int bizapi_handler(request_rec *r)
             return limited(r, b, rule, verdict.retry_after);
     }
     return serve(r, b);
+}
+
+int bizapi_handler(request_rec *r)
+{
+    int result;
+
+    if (r->handler == NULL || strcmp(r->handler, BIZ_HANDLER) != 0)
+        return DECLINED;
+    bizapi_log_for(r);
+    result = handle(r);
+    bizapi_log_for(NULL);
+    return result;
 }

@@ -28,6 +28,7 @@ int bizapi_claim_name(request_rec *r)
 {
     if (!bizapi_is_ours(r))
         return DECLINED;
+    (void)bizapi_request_id(r);      /* before others log a line about this request */
     r->filename = (char *)"bizapi:"; /* no suffix for mod_mime to make something of */
     return OK;
 }
