@@ -12,10 +12,8 @@ static biz_code enter(biz_req *req, biz_reply *reply, int *place)
     uint64_t held;
     apr_status_t status = biz_hash_enter(shared, req->env->hash_places, HASH_WAIT, place);
 
-    if (status == APR_SUCCESS) {
-        atomic_fetch_add(&shared->hashes, 1);
+    if (status == APR_SUCCESS)
         return BIZ_OK;
-    }
     if (biz_minute(shared, BIZ_MINUTE_BUSY, &held))
         biz_log(BIZ_LOG_WARN, 0,
                 BZ(0501) "more sign-ins at once than %d processors can check; answered BUSY (%lu "
