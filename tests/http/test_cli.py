@@ -910,3 +910,14 @@ def test_beside_a_writer_that_never_ends(ready):
     writer.execute("ROLLBACK")
     writer.close()
     assert ready.user()["disabled"] is False
+
+
+def test_mongodb_that_is_down():
+    """An error within the time limit, and no password in it."""
+    start = time.monotonic()
+    for args in (["user", "list"], ["check"]):
+        result = run("-s", "mongodb://biz:hunter2secret@127.0.0.1:1/biz", *args)
+        assert result.code == FAILED, result
+        assert "127.0.0.1" in result.out + result.err
+        assert "hunter2secret" not in result.out + result.err
+    assert time.monotonic() - start < 30
