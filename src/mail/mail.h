@@ -58,6 +58,11 @@ apr_status_t mail_message(apr_pool_t *pool, const mail_envelope *envelope,
                           const char **why);
 /* The bare address of "Name <a@b>", NULL where there is none. */
 const char *mail_address_of(apr_pool_t *pool, const char *from);
+/* The name in front of it, as one line without quotes; NULL where there is none. */
+const char *mail_name_of(apr_pool_t *pool, const char *from);
+/* The text as it may stand in a header: each control character a space, at most `max` code points.
+ * NULL where it is not UTF-8. */
+const char *mail_line(apr_pool_t *pool, const char *text, int max);
 
 /* ---- transports ---- */
 

@@ -14,7 +14,11 @@
 
 #include "core/str.h"
 
-enum { WORD_BYTES = 39 }; /* of text in one encoded word */
+enum {
+    WORD_BYTES = 39, /* of text in one encoded word */
+    NAME_MAX_CHARS = 200,
+    SUBJECT_MAX_CHARS = 200
+};
 static const char charset[] = "utf-8";
 
 static void start_gmime(void)
@@ -53,8 +57,7 @@ const char *mail_address_of(apr_pool_t *pool, const char *from)
     return from && is_address(from, len) ? apr_pstrmemdup(pool, from, len) : NULL;
 }
 
-/* The name in front of "<a@b>", without quotes; NULL where there is none. */
-static const char *name_in(apr_pool_t *pool, const char *from)
+const char *mail_name_of(apr_pool_t *pool, const char *from)
 {
     const char *open = strrchr(from, '<');
     size_t len = open ? (size_t)(open - from) : 0;
@@ -70,11 +73,10 @@ static const char *name_in(apr_pool_t *pool, const char *from)
         from++;
         len -= 2;
     }
-    return len > 0 ? apr_pstrmemdup(pool, from, len) : NULL;
+    return len > 0 ? mail_line(pool, apr_pstrmemdup(pool, from, len), NAME_MAX_CHARS) : NULL;
 }
 
-/* The text as one line: a value never begins a header of its own. NULL where it is not UTF-8. */
-static const char *header_text(apr_pool_t *pool, const char *text)
+const char *mail_line(apr_pool_t *pool, const char *text, int max)
 {
     char *out = apr_palloc(pool, strlen(text) + 1), *to = out;
     const char *next = text;
@@ -83,7 +85,7 @@ static const char *header_text(apr_pool_t *pool, const char *text)
     if (biz_utf8_count(text, strlen(text)) < 0) {
         return NULL;
     }
-    for (; (c = biz_utf8_next(&next)) != 0; text = next) {
+    for (; max > 0 && (c = biz_utf8_next(&next)) != 0; text = next, max--) {
         if (biz_char_is_control(c)) {
             *to++ = ' ';
         } else {
@@ -299,10 +301,9 @@ apr_status_t mail_message(apr_pool_t *pool, const mail_envelope *envelope,
     if (*why) {
         return APR_EINVAL;
     }
-    from_name = name_in(pool, envelope->from);
-    from_name = from_name ? header_text(pool, from_name) : NULL;
-    to_name = envelope->to_name ? header_text(pool, envelope->to_name) : NULL;
-    subject = header_text(pool, rendered->subject);
+    from_name = mail_name_of(pool, envelope->from);
+    to_name = envelope->to_name ? mail_line(pool, envelope->to_name, NAME_MAX_CHARS) : NULL;
+    subject = mail_line(pool, rendered->subject, SUBJECT_MAX_CHARS);
     if (!subject || biz_utf8_count(rendered->text, strlen(rendered->text)) < 0 ||
         biz_utf8_count(rendered->html, strlen(rendered->html)) < 0) {
         *why = "the text is not UTF-8";

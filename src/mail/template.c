@@ -229,28 +229,6 @@ const char *mail_template_lang(apr_pool_t *pool, const mail_templates *templates
     return t ? t->lang : default_lang;
 }
 
-/* One line, at most SUBJECT_MAX code points: a subject is a header and must stay one. */
-static const char *one_line(apr_pool_t *pool, const char *text)
-{
-    char *out = apr_palloc(pool, strlen(text) + 1), *at = out;
-    const char *next = text;
-    int n = 0;
-    uint32_t c;
-
-    while (n < SUBJECT_MAX && (c = biz_utf8_next(&next)) != 0) {
-        if (biz_char_is_control(c)) {
-            *at++ = ' ';
-        } else {
-            memcpy(at, text, (size_t)(next - text));
-            at += next - text;
-        }
-        text = next;
-        n++;
-    }
-    *at = '\0';
-    return out;
-}
-
 /* Lines of at most WRAP code points where there is a space to break at, and never more than one
  * empty line: sections that were left out leave theirs behind. */
 static const char *wrap(apr_pool_t *pool, const char *text)
@@ -312,7 +290,7 @@ apr_status_t mail_render(apr_pool_t *pool, const mail_templates *templates,
     if (!out->subject || !out->preheader || !text) {
         return APR_EINVAL;
     }
-    out->subject = one_line(pool, out->subject);
+    out->subject = mail_line(pool, out->subject, SUBJECT_MAX);
     apr_table_setn(all, "subject", out->subject);
     apr_table_setn(all, "preheader", out->preheader);
     apr_table_setn(all, "reason", text);

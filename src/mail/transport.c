@@ -1,0 +1,383 @@
+/* transport.c: ways for a mail to leave: SMTP, SendGrid's API, a folder of files, or none. Called
+ * by the outbox and by bizapictl. It sends once and says what became of it; when to try again is
+ * the outbox's business. No text that it gives holds a key, a password or a link of the mail. */
+#include "mail.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <apr_file_io.h>
+#include <apr_strings.h>
+
+#include "core/json.h"
+#include "core/str.h"
+
+enum {
+    /* The sums stay under the 20 s that one row may take, QUIT included. */
+    SMTP_CONNECT_MS = 5000,
+    SMTP_TOTAL_MS = 11000,
+    SENDGRID_CONNECT_MS = 3000,
+    SENDGRID_TOTAL_MS = 10000,
+    WAIT_MAX = 6 * 3600 /* seconds: no server makes us wait longer */
+};
+
+typedef enum { BY_NOTHING, BY_SMTP, BY_FILE, BY_SENDGRID } mail_way;
+
+struct mail_transport {
+    mail_way way;
+    const biz_settings *settings;
+    const char *place; /* SMTP: the url; FILE: the folder; SENDGRID: the url of mail/send */
+    const char *authorization;
+    net_smtp_session *smtp;
+    apr_interval_time_t wait;
+};
+
+/* ---- which way ---- */
+
+static mail_way way_of(const char *spec)
+{
+    if (strncmp(spec, "smtp://", 7) == 0 || strncmp(spec, "smtps://", 8) == 0) {
+        return BY_SMTP;
+    }
+    if (strncmp(spec, "file:", 5) == 0) {
+        return BY_FILE;
+    }
+    return strcmp(spec, "sendgrid") == 0 ? BY_SENDGRID : BY_NOTHING;
+}
+
+const char *mail_spec_error(apr_pool_t *pool, const char *spec)
+{
+    switch (way_of(spec)) {
+    case BY_SMTP:
+        return net_smtp_url_error(pool, spec);
+    case BY_FILE:
+        return spec[5] == '/' ? NULL : "file: needs an absolute path, as in file:/var/mail/bizapi";
+    case BY_SENDGRID:
+        return NULL;
+    case BY_NOTHING:
+        break;
+    }
+    return strcmp(spec, "off") == 0 ? NULL
+                                    : "it must be sendgrid, smtp://HOST, smtps://HOST, file:DIR or "
+                                      "off";
+}
+
+mail_transport *mail_transport_new(apr_pool_t *pool, const biz_settings *settings, const char **why)
+{
+    mail_transport *t = apr_pcalloc(pool, sizeof(*t));
+    const char *spec = settings->mail ? settings->mail : "off", *key, *url;
+
+    *why = mail_spec_error(pool, spec);
+    if (!*why && settings->mail_from && !mail_address_of(pool, settings->mail_from)) {
+        *why = "the sender must be \"Name <user@host>\" or user@host";
+    }
+    if (*why) {
+        return NULL;
+    }
+    t->settings = settings;
+    t->way = way_of(spec);
+    t->place = spec;
+    if (t->way == BY_FILE) {
+        t->place = spec + 5;
+    } else if (t->way == BY_SMTP) {
+        t->smtp = net_smtp_open(pool);
+    } else if (t->way == BY_SENDGRID) {
+        key = biz_secret(settings, "SENDGRID_API_KEY");
+        url = apr_table_get(settings->provider_urls, "sendgrid");
+        t->place = apr_pstrcat(pool, url ? url : "https://api.sendgrid.com", "/v3/mail/send", NULL);
+        t->authorization = apr_pstrcat(pool, "Authorization: Bearer ", key ? key : "", NULL);
+        if (!key) {
+            t->way = BY_NOTHING;
+        }
+    }
+    return t;
+}
+
+const char *mail_transport_name(const mail_transport *transport)
+{
+    static const char *const names[] = {"off", "smtp", "file", "sendgrid"};
+
+    return names[transport->way];
+}
+
+apr_interval_time_t mail_transport_wait(const mail_transport *transport)
+{
+    return transport->wait;
+}
+
+void mail_transport_rest(mail_transport *transport)
+{
+    if (transport->smtp) {
+        net_smtp_rest(transport->smtp);
+    }
+}
+
+/* ---- SMTP ---- */
+
+/* Who is meant by a refusal: this message, or everything that we send. */
+static mail_result smtp_result(const net_smtp_answer *a)
+{
+    if (!a->error) {
+        return MAIL_SENT;
+    }
+    if (a->outcome != NET_DONE || a->code < 500) {
+        return MAIL_RETRY; /* perhaps it was taken: a second copy does no harm, a missing one does
+                            */
+    }
+    if (a->step < NET_SMTP_TO || a->code == 530 || a->code == 535 || a->code == 538) {
+        return MAIL_BROKEN;
+    }
+    return MAIL_REFUSED;
+}
+
+static mail_result by_smtp(mail_transport *t, apr_pool_t *pool, const mail_envelope *e,
+                           const char *message, size_t len, const char **error)
+{
+    net_smtp mail = {.url = t->place,
+                     .from = mail_address_of(pool, e->from),
+                     .to = e->to,
+                     .message = message,
+                     .len = len,
+                     .connect_ms = SMTP_CONNECT_MS,
+                     .total_ms = SMTP_TOTAL_MS};
+    net_smtp_answer answer;
+
+    net_smtp_send(t->smtp, pool, &mail, &answer);
+    *error = answer.error;
+    return smtp_result(&answer);
+}
+
+/* ---- files ---- */
+
+/* 0, or what went wrong. */
+static int write_whole(const char *path, const char *data, size_t len)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600), failed = 0;
+
+    if (fd < 0) {
+        return errno;
+    }
+    while (!failed && len > 0) {
+        ssize_t n = write(fd, data, len);
+
+        if (n > 0) {
+            data += n;
+            len -= (size_t)n;
+        } else if (n < 0 && errno != EINTR) {
+            failed = errno;
+        }
+    }
+    if (!failed && fsync(fd) != 0) {
+        failed = errno;
+    }
+    if (close(fd) != 0 && !failed) {
+        failed = errno;
+    }
+    return failed;
+}
+
+static int sync_folder(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), failed;
+
+    if (fd < 0) {
+        return errno;
+    }
+    failed = fsync(fd) == 0 ? 0 : errno;
+    close(fd);
+    return failed;
+}
+
+static mail_result by_file(mail_transport *t, apr_pool_t *pool, const mail_envelope *e,
+                           const char *message, size_t len, const char **error)
+{
+    const char *part = apr_pstrcat(pool, t->place, "/.", e->id, ".tmp", NULL);
+    const char *path = apr_pstrcat(pool, t->place, "/", e->id, ".eml", NULL);
+    char text[200];
+    struct stat st;
+    int failed;
+
+    if (lstat(path, &st) == 0) {
+        return MAIL_SENT; /* by a worker that was ended before it could say so */
+    }
+    failed = apr_dir_make_recursive(t->place,
+                                    APR_FPROT_UREAD | APR_FPROT_UWRITE | APR_FPROT_UEXECUTE, pool);
+    if (!failed) {
+        failed = write_whole(part, message, len);
+    }
+    if (!failed && rename(part, path) != 0) {
+        failed = errno;
+    }
+    if (!failed) {
+        failed = sync_folder(t->place);
+    }
+    if (!failed) {
+        return MAIL_SENT;
+    }
+    *error = apr_psprintf(pool, "%s: %s", t->place, apr_strerror(failed, text, sizeof(text)));
+    return failed == EACCES || failed == EPERM || failed == EROFS || failed == ENOENT ||
+                   failed == ENOTDIR || failed == ELOOP
+               ? MAIL_BROKEN
+               : MAIL_RETRY;
+}
+
+/* ---- SendGrid (providers' API v3, POST /mail/send) ---- */
+
+static biz_json *person(apr_pool_t *pool, const char *address, const char *name)
+{
+    biz_json *json = biz_json_object(pool);
+
+    biz_json_set_str(json, "email", address);
+    if (name) {
+        biz_json_set_str(json, "name", name);
+    }
+    return json;
+}
+
+static biz_json *switched_off(apr_pool_t *pool)
+{
+    biz_json *json = biz_json_object(pool);
+
+    biz_json_set_bool(json, "enable", 0);
+    return json;
+}
+
+static void add_content(apr_pool_t *pool, biz_json *list, const char *type, const char *value)
+{
+    biz_json *json = biz_json_object(pool);
+
+    biz_json_set_str(json, "type", type);
+    biz_json_set_str(json, "value", value);
+    biz_json_add(list, json);
+}
+
+static biz_json *sendgrid_body(apr_pool_t *pool, const mail_envelope *e, const mail_rendered *r)
+{
+    biz_json *body = biz_json_object(pool), *list = biz_json_array(pool);
+    biz_json *to = biz_json_array(pool), *one = biz_json_object(pool);
+    biz_json *tracking = biz_json_object(pool), *arguments = biz_json_object(pool);
+    biz_json *headers = biz_json_object(pool), *content = biz_json_array(pool);
+
+    biz_json_add(to, person(pool, e->to, e->to_name ? mail_line(pool, e->to_name, 200) : NULL));
+    biz_json_set(one, "to", to);
+    biz_json_add(list, one);
+    biz_json_set(body, "personalizations", list);
+    biz_json_set(body, "from",
+                 person(pool, mail_address_of(pool, e->from), mail_name_of(pool, e->from)));
+    if (e->reply_to) {
+        biz_json_set(body, "reply_to", person(pool, e->reply_to, NULL));
+    }
+    biz_json_set_str(body, "subject", r->subject);
+    add_content(pool, content, "text/plain", r->text);
+    add_content(pool, content, "text/html", r->html);
+    biz_json_set(body, "content", content);
+    biz_json_set_str(headers, "Auto-Submitted", "auto-generated");
+    biz_json_set_str(headers, "X-Auto-Response-Suppress", "OOF, AutoReply");
+    biz_json_set(body, "headers", headers);
+    biz_json_set_str(arguments, "outbox_id", e->id);
+    biz_json_set(body, "custom_args", arguments);
+    /* Else each link, with the token in it, would lead over a tracker. */
+    biz_json_set(tracking, "click_tracking", switched_off(pool));
+    biz_json_set(tracking, "open_tracking", switched_off(pool));
+    biz_json_set(body, "tracking_settings", tracking);
+    return body;
+}
+
+/* Seconds from Retry-After, or until the rate limit's reset. */
+static apr_interval_time_t wait_of(const net_answer *answer)
+{
+    const char *after = apr_table_get(answer->headers, "Retry-After");
+    const char *reset = apr_table_get(answer->headers, "X-RateLimit-Reset");
+    int64_t seconds = 0, now = apr_time_sec(apr_time_now());
+
+    if (after && biz_parse_int(after, 1, INT32_MAX, &seconds)) {
+        ;
+    } else if (answer->status == 429 && reset &&
+               biz_parse_int(reset, now, now + INT32_MAX, &seconds)) {
+        seconds -= now;
+    }
+    return apr_time_from_sec(seconds < WAIT_MAX ? seconds : WAIT_MAX);
+}
+
+static mail_result sendgrid_result(const net_answer *answer)
+{
+    long status = answer->status;
+
+    if (answer->outcome != NET_DONE || status == 408 || status == 429 || status >= 500) {
+        return MAIL_RETRY; /* a lost answer too: a second copy does no harm, a missing one does */
+    }
+    if (status == 202 || status == 200) { /* 200: the sandbox */
+        return MAIL_SENT;
+    }
+    /* The key, the sender or the url: the next mail would fare no better. */
+    return status == 400 || status == 413 || status == 422 ? MAIL_REFUSED : MAIL_BROKEN;
+}
+
+static mail_result by_sendgrid(mail_transport *t, apr_pool_t *pool, const mail_envelope *e,
+                               const mail_rendered *r, const char **provider_id, const char **error)
+{
+    const char *headers[] = {t->authorization, "Content-Type: application/json", NULL};
+    net_request request = {.method = "POST",
+                           .url = t->place,
+                           .headers = headers,
+                           .connect_ms = SENDGRID_CONNECT_MS,
+                           .total_ms = SENDGRID_TOTAL_MS};
+    net_answer answer;
+    mail_result result;
+    const char *id;
+
+    request.body = biz_json_text(pool, sendgrid_body(pool, e, r), &request.body_len);
+    net_call(pool, &request, &answer);
+    result = sendgrid_result(&answer);
+    if (result == MAIL_SENT) {
+        id = apr_table_get(answer.headers, "X-Message-Id");
+        *provider_id = id ? biz_printable(pool, id, 100) : NULL;
+        return result;
+    }
+    t->wait = wait_of(&answer);
+    *error = answer.error ? apr_pstrcat(pool, "SendGrid: ", answer.error, NULL)
+                          : apr_psprintf(pool, "SendGrid answered with status %ld", answer.status);
+    return result;
+}
+
+/* ---- */
+
+mail_result mail_send(mail_transport *transport, apr_pool_t *pool, const mail_envelope *envelope,
+                      const mail_rendered *rendered, const char **provider_id, const char **error)
+{
+    mail_envelope e = *envelope;
+    const char *message;
+    size_t len;
+
+    *provider_id = *error = NULL;
+    transport->wait = 0;
+    if (transport->way == BY_NOTHING) {
+        *error = "no way to send mail is configured";
+        return MAIL_OFF;
+    }
+    if (!e.from && transport->way == BY_FILE) {
+        e.from = "bizapi@localhost"; /* these mails go nowhere */
+    }
+    if (!e.from) {
+        *error = "no sender is configured";
+        return MAIL_BROKEN;
+    }
+    /* Made for SendGrid too: what is no mail is refused by the same rules everywhere. */
+    if (mail_message(pool, &e, rendered, &message, &len, error) != APR_SUCCESS) {
+        return MAIL_REFUSED;
+    }
+    switch (transport->way) {
+    case BY_SMTP:
+        return by_smtp(transport, pool, &e, message, len, error);
+    case BY_FILE:
+        return by_file(transport, pool, &e, message, len, error);
+    case BY_SENDGRID:
+        return by_sendgrid(transport, pool, &e, rendered, provider_id, error);
+    case BY_NOTHING:
+        break;
+    }
+    return MAIL_OFF;
+}
