@@ -122,7 +122,7 @@ class Api:
         base = f"https://localhost:{server.https_port}" if https else server.url
         self.http = httpx.Client(base_url=base, trust_env=False, timeout=30, http2=http2,
                                  http1=not http2,
-                                 verify=str(server.root / "tls.crt") if https else True)
+                                 verify=str(server.root / "tls.crt") if https else False)
 
     def request(self, method, path, *, json=_GONE, body=None, token=None, origin=None, ip=None,
                 headers=None, params=None, raw_path=False):
