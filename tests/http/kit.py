@@ -1,0 +1,383 @@
+"""What the tests of the API share beside the harness: people, the routes, raw HTTP, the database.
+
+ROUTES is this level's own list of the routes and of what they take; test_contract.py holds it
+against src/routes.c, so that a new route cannot stay without tests.
+"""
+import itertools
+import json
+import re
+import socket
+import sqlite3
+import ssl
+import threading
+import time
+
+from harness import PREFIX, REPO, new_ip
+
+PASSWORD = "Nine-lemons-walk-7"
+OTHER_PASSWORD = "Quiet-Harbour-22-boats"
+
+_people = itertools.count(1)
+
+
+def address(word="p"):
+    """An e-mail address that nobody else has."""
+    return f"{word}{next(_people)}@people.test"
+
+
+# ---- the routes ----
+
+EMAIL, PASSWORD_FIELD, NEW_PASSWORD, TOKEN, LINE, PHONE, LOCALE, ZONE = (
+    "email", "password", "new_password", "token", "line", "phone", "locale", "timezone")
+
+
+class Route:
+    """method, path below /api/v1, who may call, body fields {name: (type, required, nullable)}"""
+
+    def __init__(self, method, path, who="anyone", fields=None, idempotent=False, query=None):
+        self.method, self.path, self.who = method, path, who
+        self.fields, self.idempotent, self.query = fields or {}, idempotent, query
+
+    def __repr__(self):
+        return f"{self.method} {self.path}"
+
+    @property
+    def url(self):
+        """A path that can be asked for."""
+        return self.path.replace("{id}", "ses_" + "0" * 26)
+
+    def good_body(self):
+        return {name: GOOD[kind] for name, (kind, _, _) in self.fields.items()}
+
+
+GOOD = {EMAIL: "nobody@people.test", PASSWORD_FIELD: PASSWORD, NEW_PASSWORD: PASSWORD,
+        TOKEN: "A" * 43, LINE: "Nora Body", PHONE: "+4930123456", LOCALE: "de",
+        ZONE: "Europe/Berlin"}
+
+_profile = {"phone": (PHONE, False, True), "locale": (LOCALE, False, True),
+            "timezone": (ZONE, False, True)}
+ROUTES = [
+    Route("POST", "/auth/register", idempotent=True, fields={
+        "email": (EMAIL, True, False), "password": (NEW_PASSWORD, True, False),
+        "name": (LINE, True, False), **_profile}),
+    Route("POST", "/auth/login", fields={
+        "email": (EMAIL, True, False), "password": (PASSWORD_FIELD, True, False)}),
+    Route("POST", "/auth/refresh", fields={"refresh_token": (TOKEN, True, False)}),
+    Route("POST", "/auth/logout", "signed in"),
+    Route("POST", "/auth/logout-all", "signed in"),
+    Route("GET", "/auth/me", "signed in"),
+    Route("PATCH", "/auth/me", "signed in", fields={"name": (LINE, False, False), **_profile}),
+    Route("POST", "/auth/change-password", "signed in", idempotent=True, fields={
+        "current_password": (PASSWORD_FIELD, True, False),
+        "new_password": (NEW_PASSWORD, True, False)}),
+    Route("POST", "/auth/forgot-password", fields={"email": (EMAIL, True, False)}),
+    Route("GET", "/auth/verify-reset-token", query="token"),
+    Route("POST", "/auth/reset-password", fields={
+        "token": (TOKEN, True, False), "new_password": (NEW_PASSWORD, True, False)}),
+    Route("POST", "/auth/verify-email", fields={"token": (TOKEN, True, False)}),
+    Route("POST", "/auth/resend-verification", fields={"email": (EMAIL, True, False)}),
+    Route("GET", "/auth/sessions", "signed in"),
+    Route("DELETE", "/auth/sessions/{id}", "signed in"),
+    Route("GET", "/auth/jwks.json"),
+    Route("GET", "/integrations/status"),
+    Route("GET", "/health/live"),
+    Route("GET", "/health/ready"),
+]
+BODY_ROUTES = [r for r in ROUTES if r.fields]
+SIGNED_IN_ROUTES = [r for r in ROUTES if r.who == "signed in"]
+PATHS = sorted({r.path for r in ROUTES})
+
+
+def allow_of(path):
+    """The Allow header of a path."""
+    methods = []
+    for route in ROUTES:
+        if route.path == path:
+            methods.append(route.method)
+            if route.method == "GET":
+                methods.append("HEAD")
+    return ", ".join(methods + ["OPTIONS"])
+
+
+def routes_of_source():
+    """{(method, path, who, idempotent)} as src/routes.c has them."""
+    text = (REPO / "src/routes.c").read_text()
+    table = text[text.index("biz_routes[]"):]
+    found = re.findall(r'\{"(\w+)", API "([^"]+)", \w+, (BIZ_\w+),\s*([^,]+),', table)
+    return {(method, path, {"BIZ_ANYONE": "anyone", "BIZ_SIGNED_IN": "signed in"}[who],
+             "BIZ_IDEMPOTENT" in flags) for method, path, who, flags in found}
+
+
+# ---- people ----
+
+class Person:
+    """Somebody with an account, signed in. Each of the calls has an address of its own, so that no
+    test meets the limits by accident."""
+
+    def __init__(self, server, api=None, email=None, password=PASSWORD, name="Nora Body",
+                 sign_in=True, **fields):
+        self.server, self.api = server, api or server.api()
+        self.email, self.password, self.name = email or address(), password, name
+        answer = self.api.post("/auth/register", ip=new_ip(), json={
+            "email": self.email, "password": password, "name": name, **fields})
+        assert answer.status == 201, answer
+        self.tokens = None
+        if sign_in:
+            self.login()
+
+    def login(self, password=None):
+        answer = login(self.api, self.email, password or self.password)
+        assert answer.status == 200, answer
+        self.tokens = answer.data
+        return self.tokens
+
+    @property
+    def access(self):
+        return self.tokens["access_token"]
+
+    @property
+    def refresh_token(self):
+        return self.tokens["refresh_token"]
+
+    def me(self, **more):
+        return self.api.get("/auth/me", token=self.access, **more)
+
+    def document(self):
+        return row(self.server, "users", email=self.email.lower())
+
+
+def login(api, email, password, **more):
+    return api.post("/auth/login", ip=new_ip(), json={"email": email, "password": password}, **more)
+
+
+def refresh(api, token):
+    return api.post("/auth/refresh", ip=new_ip(), json={"refresh_token": token})
+
+
+# ---- answers ----
+
+def check_headers(answer):
+    """What every answer of the API has."""
+    assert re.fullmatch(r"[\w.-]{1,64}", answer.headers["x-request-id"]), answer.headers
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "Origin" in [v.strip() for v in answer.headers["vary"].split(",")]
+    assert "access-control-allow-origin" not in answer.headers or answer.headers[
+        "access-control-allow-origin"] not in ("*", "null")
+
+
+def check_error(answer, status, code, param=None):
+    """The failure envelope with this status and code, and nothing else in it."""
+    assert answer.status == status, answer
+    assert answer.headers["content-type"] == "application/json; charset=utf-8", answer.headers
+    body = answer.json
+    assert sorted(body) == ["error", "success"] and body["success"] is False, body
+    error = body["error"]
+    assert set(error) <= {"code", "message", "param", "details", "request_id", "retry_after"}, body
+    assert error["code"] == code, answer
+    assert isinstance(error["message"], str) and error["message"], body
+    if param is not None:
+        assert error["param"] == param, answer
+    check_headers(answer)
+    if status >= 500:
+        assert error["request_id"] == answer.headers["x-request-id"]
+    if status == 503:
+        assert 1 <= int(answer.headers["retry-after"]) <= 60
+    if status == 401 and code in ("UNAUTHENTICATED", "TOKEN_EXPIRED", "TOKEN_REVOKED"):
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+    return error
+
+
+def comparable(answer):
+    """Status, body and headers without what differs between any two requests."""
+    headers = sorted((k.lower(), v) for k, v in answer.headers.multi_items()
+                     if k.lower() not in ("date", "x-request-id", "keep-alive", "connection"))
+    return answer.status, answer.body, headers
+
+
+# ---- raw HTTP ----
+
+class Headers(dict):
+    """Header names in lower case; several of one name are joined by ", "."""
+
+    def add(self, name, value):
+        name = name.lower()
+        self[name] = f"{self[name]}, {value}" if name in self else value
+
+
+class WireAnswer:
+    def __init__(self, status, headers, body, interim):
+        self.status, self.headers, self.body, self.interim = status, headers, body, interim
+
+    @property
+    def json(self):
+        return json.loads(self.body)
+
+    @property
+    def code(self):
+        return self.json["error"]["code"]
+
+    def __repr__(self):
+        return f"<WireAnswer {self.status} {self.headers} {self.body[:300]!r}>"
+
+
+class Wire:
+    """A connection on which bytes are written as they are and answers are read one by one."""
+
+    def __init__(self, server, timeout=20.0, tls=False):
+        self.socket = socket.create_connection(
+            ("127.0.0.1", server.https_port if tls else server.port), timeout)
+        if tls:
+            context = ssl.create_default_context(cafile=str(server.root / "tls.crt"))
+            self.socket = context.wrap_socket(self.socket, server_hostname="localhost")
+        self.buffer = b""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.socket.close()
+
+    def send(self, data):
+        self.socket.sendall(data)
+        return self
+
+    def request(self, method, path, headers=(), body=b"", ip=None):
+        """A whole request; Host and an address of its own are added."""
+        lines = [f"{method} {path} HTTP/1.1", "Host: localhost",
+                 f"X-Forwarded-For: {ip or new_ip()}"]
+        lines += [f"{k}: {v}" for k, v in dict(headers).items()]
+        if body:
+            lines.append(f"Content-Length: {len(body)}")
+        return self.send("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+
+    def _fill(self):
+        try:
+            got = self.socket.recv(65536)
+        except ConnectionResetError:
+            got = b""
+        self.buffer += got
+        return bool(got)
+
+    def _until(self, mark):
+        while mark not in self.buffer:
+            if not self._fill():
+                raise EOFError(f"closed after {self.buffer!r}")
+        found, self.buffer = self.buffer.split(mark, 1)
+        return found
+
+    def _exactly(self, count):
+        while len(self.buffer) < count:
+            if not self._fill():
+                raise EOFError(f"closed after {self.buffer!r}")
+        found, self.buffer = self.buffer[:count], self.buffer[count:]
+        return found
+
+    def answer(self, head=False):
+        """The next answer; 1xx before it are counted in .interim."""
+        interim = []
+        while True:
+            lines = self._until(b"\r\n\r\n").decode("latin-1").split("\r\n")
+            status = int(lines[0].split(" ")[1])
+            headers = Headers()
+            for line in lines[1:]:
+                name, _, value = line.partition(":")
+                headers.add(name, value.strip())
+            if status >= 200 or status == 101:
+                break
+            interim.append(status)
+        if head or status in (204, 304):
+            body = b""
+        elif "content-length" in headers:
+            body = self._exactly(int(headers["content-length"]))
+        elif headers.get("transfer-encoding") == "chunked":
+            body = b""
+            while size := int(self._until(b"\r\n"), 16):
+                body += self._exactly(size)
+                self._until(b"\r\n")
+            self._until(b"\r\n")
+        else:
+            while self._fill():
+                pass
+            body, self.buffer = self.buffer, b""
+        return WireAnswer(status, headers, body, interim)
+
+    def is_closed(self, timeout=5.0):
+        """Whether the server closes without another byte."""
+        self.socket.settimeout(timeout)
+        try:
+            return not self._fill() and not self.buffer
+        except TimeoutError:
+            return False
+
+
+def ask(server, data, timeout=20.0):
+    """One raw request on a connection of its own."""
+    with Wire(server, timeout) as wire:
+        return wire.send(data).answer()
+
+
+def in_parallel(count, work):
+    """work(i) for i < count, all at once, each in a thread; gives their values back."""
+    results, barrier = [None] * count, threading.Barrier(count)
+
+    def run(i):
+        barrier.wait()
+        try:
+            results[i] = work(i)
+        except BaseException as e:  # pylint: disable=broad-except
+            results[i] = e
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return results
+
+
+# ---- the database, from below ----
+
+def database(server):
+    path = server.store.removeprefix("sqlite:")
+    db = sqlite3.connect(f"file:{path}?mode=rw", uri=True, timeout=10, isolation_level=None)
+    db.row_factory = sqlite3.Row
+    return db
+
+
+def rows(server, table, **where):
+    db = database(server)
+    try:
+        condition = " AND ".join(f"{name} IS ?" for name in where) or "1"
+        return [dict(r) for r in db.execute(
+            f"SELECT * FROM {table} WHERE {condition} ORDER BY created_at, _id",
+            tuple(where.values()))]
+    finally:
+        db.close()
+
+
+def row(server, table, **where):
+    found = rows(server, table, **where)
+    assert len(found) == 1, f"{len(found)} rows in {table} with {where}"
+    return found[0]
+
+
+def change(server, table, where, **values):
+    """Changes rows behind the server's back; gives their number."""
+    db = database(server)
+    try:
+        sets = ", ".join(f"{name} = ?" for name in values)
+        condition = " AND ".join(f"{name} IS ?" for name in where)
+        return db.execute(f"UPDATE {table} SET {sets} WHERE {condition}",
+                          (*values.values(), *where.values())).rowcount
+    finally:
+        db.close()
+
+
+def now_ms():
+    return int(time.time() * 1000)
+
+
+__all__ = [name for name in dir() if not name.startswith("_")] + ["PREFIX"]
