@@ -1,10 +1,9 @@
 /* cmd_check.c: bizapictl check and migrate. check looks at everything that keeps a server from
- * working and that a configuration test cannot see; it changes nothing, and each finding says what
+ * working and that a configuration test cannot see; it changes no data, and each finding says what
  * to do. */
 #include "cli.h"
 
 #include <errno.h>
-#include <grp.h>
 #include <pwd.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -114,9 +113,11 @@ static int check_files(report *r)
 {
     apr_pool_t *p = r->c->pool;
     const char *database = r->c->database;
-    const char *dir = apr_pstrmemdup(p, database, (size_t)(strrchr(database, '/') - database) + 1);
+    const char *dir = apr_pstrmemdup(p, database, (size_t)(strrchr(database, '/') - database));
     struct stat folder, file;
 
+    if (dir[0] == '\0')
+        dir = "/";
     if (stat(dir, &folder) != 0) {
         found(r, FOUND_FAIL, "folder", "%s: %s; make it, owned by the user of Apache's workers",
               dir, strerror(errno));
@@ -146,11 +147,11 @@ static int check_files(report *r)
               "%s belongs to %s, its folder to %s: the server must be "
               "able to write to both",
               database, user_name(p, file.st_uid), user_name(p, folder.st_uid));
-    else if (file.st_uid == 0)
+    else if (file.st_uid == 0) /* not -R: the keys' folder stays root's */
         found(r, FOUND_WARN, "database",
-              "%s belongs to root: Apache's workers cannot write to it "
-              "unless they are root; run: chown -R www-data: %s",
-              database, dir);
+              "%s belongs to root: Apache's workers cannot write to it unless they are root; run: "
+              "chown www-data: %s %s*",
+              database, dir, database);
     else if ((file.st_mode & S_IRWXO) != 0)
         found(r, FOUND_WARN, "database", "every user may read %s; run: chmod o= %s*", database,
               database);
@@ -200,7 +201,8 @@ static void check_users(report *r)
 
 static void check_outbox(report *r)
 {
-    store_cond conds[] = {STORE_EQ_STR(OUTBOX_STATE, "dead")};
+    const char *state = "dead";
+    store_cond conds[] = {STORE_EQ_STR(OUTBOX_STATE, state)};
     store_query query = {.coll = COLL_OUTBOX,
                          .index = "outbox_state_created",
                          .conds = conds,
