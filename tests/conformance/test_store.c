@@ -217,6 +217,34 @@ static void a_key_is_taken_once(void **state)
     assert_string_equal(store_str(got(COLL_USERS, store_doc_id(first)), USER_EMAIL), email);
 }
 
+static void every_unique_index_is_one(void **state)
+{
+    unsigned count, seen = 0;
+    const store_index *indexes = store_indexes(&count);
+
+    (void)state;
+    for (unsigned i = 0; i < count; i++) {
+        const char *value = unique_name("unique"), *index = NULL;
+
+        for (int twice = 0; twice < 2; twice++) {
+            store_doc *doc = store_doc_new(pool, indexes[i].coll);
+
+            for (int f = 0; f < STORE_INDEX_FIELDS && indexes[i].fields[f]; f++) {
+                if (store_field_type(indexes[i].fields[f]) == STORE_STR) {
+                    store_set_str(doc, indexes[i].fields[f], value);
+                }
+            }
+            assert_status(store_insert(st, pool, doc, &index),
+                          twice && indexes[i].unique ? STORE_EEXIST : APR_SUCCESS);
+        }
+        if (indexes[i].unique) {
+            assert_string_equal(index, indexes[i].name);
+            seen++;
+        }
+    }
+    assert_true(seen >= 4);
+}
+
 static void null_is_no_double(void **state)
 {
     store_doc *doc;
@@ -602,6 +630,7 @@ int main(void)
         T(ids_that_nobody_has),
         T(an_id_of_the_callers_own),
         T(a_key_is_taken_once),
+        T(every_unique_index_is_one),
         T(null_is_no_double),
         T(a_change_cannot_take_a_key),
         T(an_update_gives_what_is_there_after),

@@ -146,6 +146,44 @@ static void the_file_is_removed(void **state)
     assert_in_range(log_lines, 2, 6);
 }
 
+static int job_idle(int number, const char *argument)
+{
+    (void)number;
+    (void)argument;
+    job_wait();
+    return insert_user(NULL) == APR_SUCCESS ? 0 : 1;
+}
+
+/* The -wal and -shm of the removed file are still in use by a process that has not noticed. */
+static void the_file_is_removed_while_others_have_it(void **state)
+{
+    const char *ids[200], *report;
+    int64_t count;
+    jobs other;
+
+    (void)state;
+    for (int i = 0; i < 200; i++) {
+        assert_ok(insert_user(&ids[i]));
+    }
+    jobs_prepare(&other, 1, "idle", "");
+    assert_int_equal(unlink(path), 0);
+    for (int i = 0; i < 200; i++) {
+        assert_ok(insert_user(&ids[i]));
+    }
+    st = open_store(url, apr_time_from_sec(2));
+    for (int i = 0; i < 200; i++) {
+        assert_ok(get_user(ids[i]));
+    }
+    assert_ok(store_check(st, pool, &report));
+    jobs_go(&other);
+    while (jobs_line(&other)) {
+    }
+    jobs_end(&other, 0);
+    assert_ok(store_count(st, pool, COLL_USERS, &count));
+    assert_int_equal(count, 201);
+    assert_ok(store_check(st, pool, &report));
+}
+
 static void a_reader_sees_it_within_a_second(void **state)
 {
     const char *id;
@@ -411,13 +449,17 @@ static void a_copy_taken_at_any_moment_is_whole(void **state)
 
 int main(int argc, char **argv)
 {
-    static const job list[] = {
-        {"hold", job_hold}, {"full", job_full}, {"write", job_write}, {NULL, NULL}};
+    static const job list[] = {{"hold", job_hold},
+                               {"idle", job_idle},
+                               {"full", job_full},
+                               {"write", job_write},
+                               {NULL, NULL}};
     const struct CMUnitTest tests[] = {
         T(a_lock_held_by_another_process),
         T(writers_that_wait_leave_connections_to_readers),
         T(no_connection_is_free),
         T(the_file_is_removed),
+        T(the_file_is_removed_while_others_have_it),
         T(a_reader_sees_it_within_a_second),
         T(a_backup_takes_its_place),
         T(a_folder_that_is_missing_for_a_while),
