@@ -22,9 +22,9 @@ static const char *column_type(store_type type)
     return type == STORE_STR || type == STORE_JSON ? " TEXT" : " INTEGER";
 }
 
-/* STRICT: a value of another type is refused, not kept. WITHOUT ROWID: the id is the tree's own
- * key, so a read by id is one descent and every index ends with the id, which is the order of
- * walks. */
+/* STRICT: a value of another type is refused, not kept. With row numbers: WITHOUT ROWID was measured
+ * at twice the size of the file and a fifth to a half more for inserts and claims, for reads by id
+ * that are 0.4 us faster. */
 static const char *table_text(apr_pool_t *pool, const store_coll *coll)
 {
     sq_sql q;
@@ -41,12 +41,13 @@ static const char *table_text(apr_pool_t *pool, const store_coll *coll)
         sq_add_name(&q, coll->fields[i].name);
         sq_add(&q, column_type(coll->fields[i].type));
     }
-    sq_add(&q, ") STRICT, WITHOUT ROWID");
+    sq_add(&q, ") STRICT");
     return q.text;
 }
 
-/* SQLite counts no row with a null among its fields as a double, as store.h wants it. The unique
- * ones are whole all the same, so that a walk over them finds those rows too. */
+/* The id at the end is what walks are sorted by among equals. A unique index has no equals but
+ * nulls: SQLite does not count rows with a null as doubles, as store.h wants it. It holds those
+ * rows all the same, so that a walk finds them. */
 static const char *index_text(apr_pool_t *pool, const store_index *index)
 {
     sq_sql q;
@@ -60,7 +61,7 @@ static const char *index_text(apr_pool_t *pool, const store_index *index)
         sq_add(&q, f ? ", " : "(");
         sq_add_name(&q, store_field_name(index->fields[f]));
     }
-    sq_add(&q, ")");
+    sq_add(&q, index->unique ? ")" : ", \"_id\")");
     return q.text;
 }
 

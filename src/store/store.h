@@ -6,6 +6,10 @@
  * one winner or an insert under a unique key. An operation that answered APR_SUCCESS has been
  * committed; one that answered STORE_EUNAVAIL may or may not have been.
  *
+ * Texts are UTF-8, ids 1 to 255 bytes of it; an id that cannot be (NULL, "", not UTF-8) is simply
+ * not there. TIME values are cut to the millisecond, those of conditions and changes too. What this
+ * header forbids is answered STORE_EINVAL and one log line, and changes nothing.
+ *
  * Threads: a store may be used by many threads at once; a document belongs to one. Documents and
  * their texts live in the pool that was passed in. A store is opened in the process that uses it,
  * after the fork. */
@@ -95,7 +99,9 @@ typedef struct {
 
 typedef enum { STORE_EQ, STORE_NE, STORE_LT, STORE_LE, STORE_GT, STORE_GE } store_op;
 
-/* NULL equals only null (STORE_EQ, STORE_NE); LT, LE, GT, GE never hold for a null field. */
+/* NULL equals only null (STORE_EQ, STORE_NE); LT, LE, GT, GE never hold for a null field and are
+ * forbidden with a null value. Texts are compared by their bytes. A JSON field can only be asked
+ * whether it is null. The four common fields may stand in conditions, not in changes. */
 typedef struct {
     store_fid field;
     store_op op;
@@ -117,7 +123,8 @@ typedef struct {
 
 typedef struct {
     store_fid field;
-    enum { STORE_SET, STORE_INC } how; /* INC: INT fields; null counts as 0 */
+    /* INC: INT fields; null counts as 0; a sum beyond 64 bits is STORE_EINVAL and changes nothing. */
+    enum { STORE_SET, STORE_INC } how;
     store_value value;
 } store_change;
 
@@ -137,12 +144,12 @@ apr_status_t store_get(store *s, apr_pool_t *pool, store_coll_no coll, const cha
                        store_doc **out);
 
 /* Sets created_at, updated_at and version 1. STORE_EEXIST, and where `index` is not NULL the name
- * of the unique index that was hit ("_id" for the id). */
+ * of the unique index that was hit ("_id" for the id, also where another is hit as well). */
 apr_status_t store_insert(store *s, apr_pool_t *pool, store_doc *doc, const char **index);
 
 /* Applies the changes where the document exists and all conditions hold, raises version and
  * updated_at, and gives the document as it is after (`after` may be NULL). STORE_ENOENT,
- * STORE_ECOND, STORE_EEXIST. Of many who try at once under a condition that the change itself
+ * STORE_ECOND, STORE_EEXIST. No changes at all is a touch: version and updated_at alone. Of many who try at once under a condition that the change itself
  * makes false, exactly one gets APR_SUCCESS. */
 apr_status_t store_update(store *s, apr_pool_t *pool, store_coll_no coll, const char *id,
                           const store_cond *conds, size_t n_conds, const store_change *changes,
@@ -195,8 +202,8 @@ apr_status_t store_update_each(store *s, apr_pool_t *pool, const store_query *qu
 /* Removes up to `limit` documents whose expiry field is before `now`, over all collections. */
 apr_status_t store_sweep(store *s, apr_pool_t *pool, apr_time_t now, int limit, int *removed);
 
-/* Every document of a collection in the order of ids, for copy and export; `cursor` is the last id
- * seen or NULL. */
+/* Every document of a collection in the order of ids, for copy and export; `after_id` is the last id
+ * seen or NULL; `limit` as in a query. */
 apr_status_t store_scan(store *s, apr_pool_t *pool, store_coll_no coll, const char *after_id,
                         int limit, apr_array_header_t **docs);
 /* Number of documents, for reports; may be slow. */
