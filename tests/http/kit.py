@@ -12,6 +12,10 @@ import ssl
 import threading
 import time
 
+import h2.config
+import h2.connection
+import h2.events
+
 from harness import PREFIX, REPO, new_ip
 
 PASSWORD = "Nine-lemons-walk-7"
@@ -308,6 +312,69 @@ class Wire:
             return not self._fill() and not self.buffer
         except TimeoutError:
             return False
+
+
+class H2:
+    """An HTTP/2 connection (prior knowledge) on which a stream may end before its body is sent.
+    Answers have .end: "ended", or the code of a reset."""
+
+    def __init__(self, server):
+        self.socket = socket.create_connection(("127.0.0.1", server.port), 30)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
+        self.h2.initiate_connection()
+        self.socket.sendall(self.h2.data_to_send())
+
+    def request(self, method, path, body=b"", headers=(), ip=None):
+        return self.flood([(method, path, body, headers)], ip)[0]
+
+    def flood(self, requests, ip=None):
+        """The answers to [(method, path, body, headers)], all sent at once."""
+        streams = {}
+        for method, path, body, headers in requests:
+            stream = self.h2.get_next_available_stream_id()
+            self.h2.send_headers(stream, [
+                (":method", method), (":path", PREFIX + path), (":scheme", "http"),
+                (":authority", "localhost"), ("x-forwarded-for", ip or new_ip()), *headers],
+                end_stream=not body)
+            streams[stream] = [WireAnswer(None, Headers(), b"", []), body]
+        while not all(hasattr(answer, "end") for answer, _ in streams.values()):
+            for stream, (answer, body) in streams.items():
+                if not hasattr(answer, "end"):
+                    streams[stream][1] = self._send_body(stream, body)
+            self.socket.sendall(self.h2.data_to_send())
+            got = self.socket.recv(65536)
+            assert got, "the server has closed the connection"
+            for event in self.h2.receive_data(got):
+                assert not isinstance(event, h2.events.ConnectionTerminated), event
+                if getattr(event, "stream_id", None) in streams:
+                    self._take(event, streams[event.stream_id][0])
+        self.socket.sendall(self.h2.data_to_send())
+        return [answer for answer, _ in streams.values()]
+
+    def _send_body(self, stream, body):
+        """Sends as much as the server wants now, and gives the rest."""
+        while body:
+            room = min(self.h2.local_flow_control_window(stream), len(body),
+                       self.h2.max_outbound_frame_size)
+            if not room:
+                break
+            self.h2.send_data(stream, body[:room], end_stream=room == len(body))
+            body = body[room:]
+        return body
+
+    def _take(self, event, answer):
+        if isinstance(event, h2.events.ResponseReceived):
+            for name, value in event.headers:
+                answer.headers.add(name, value)
+            answer.status = int(answer.headers[":status"])
+        elif isinstance(event, h2.events.DataReceived):
+            answer.body += event.data
+            self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+        elif isinstance(event, h2.events.StreamEnded):
+            answer.end = "ended"
+        elif isinstance(event, h2.events.StreamReset):
+            answer.end = event.error_code
 
 
 def ask(server, data, timeout=20.0):

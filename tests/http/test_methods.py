@@ -1,17 +1,9 @@
 """Methods and the framing of requests: HEAD, OPTIONS, unknown methods, hosts, lengths, codings and
 hidden requests (RFC 9110, RFC 9112), over HTTP/1.1 and HTTP/2."""
-import asyncio
-import json
-import socket
-
-import h2.config
-import h2.connection
-import h2.events
-import httpx
 import pytest
 
 from harness import REPO, new_ip
-from kit import PATHS, ROUTES, Person, Wire, allow_of, ask, check_error, check_headers
+from kit import H2, PATHS, ROUTES, Person, Wire, allow_of, ask, check_error, check_headers
 
 SERVER = {"http2": True, "https": True}
 GET_ROUTES = [r for r in ROUTES if r.method == "GET"]
@@ -258,52 +250,6 @@ def test_everything_over_http2(server, person):
     assert api.get("/health/live").status == 200
 
 
-class H2:
-    """One HTTP/2 connection (prior knowledge), on which a stream may end before its body is sent."""
-
-    def __init__(self, server):
-        self.socket = socket.create_connection(("127.0.0.1", server.port), 20)
-        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
-        self.h2.initiate_connection()
-        self.flush()
-
-    def flush(self):
-        self.socket.sendall(self.h2.data_to_send())
-
-    def request(self, method, path, body=b"", headers=()):
-        """(status, headers, body, how the stream ended); the body is sent as far as the server
-        wants it."""
-        stream = self.h2.get_next_available_stream_id()
-        self.h2.send_headers(stream, [(":method", method), (":path", f"/api/v1{path}"),
-                                      (":scheme", "http"), (":authority", "localhost"),
-                                      ("x-forwarded-for", new_ip()), *headers],
-                             end_stream=not body)
-        status, found, data = None, {}, b""
-        while True:
-            while body and (room := min(self.h2.local_flow_control_window(stream),
-                                        self.h2.max_outbound_frame_size, len(body))):
-                self.h2.send_data(stream, body[:room], end_stream=room == len(body))
-                body = body[room:]
-            self.flush()
-            got = self.socket.recv(65536)
-            assert got, "the server has closed the connection"
-            for event in self.h2.receive_data(got):
-                if isinstance(event, h2.events.ConnectionTerminated):
-                    raise AssertionError(f"the connection was ended: {event}")
-                if getattr(event, "stream_id", None) != stream:
-                    continue
-                if isinstance(event, h2.events.ResponseReceived):
-                    found = dict(event.headers)
-                    status = int(found[":status"])
-                elif isinstance(event, h2.events.DataReceived):
-                    data += event.data
-                    self.h2.acknowledge_received_data(event.flow_controlled_length, stream)
-                elif isinstance(event, h2.events.StreamEnded):
-                    return status, found, data, "ended"
-                elif isinstance(event, h2.events.StreamReset):
-                    return status, found, data, event.error_code
-
-
 @pytest.mark.parametrize("size", [65536, 65537, 1_000_000])
 def test_a_large_body_over_http2(server, size):
     """The refusal ends its stream only: the next request on the connection is served."""
@@ -311,14 +257,14 @@ def test_a_large_body_over_http2(server, size):
     json_type = [("content-type", "application/json")]
     body = b'{"email":"a@b.test"' + b" " * (size - 20) + b"}"
     for headers in (json_type, [*json_type, ("content-length", str(size))]):
-        status, found, data, end = connection.request("POST", "/auth/login", body, headers)
+        answer = connection.request("POST", "/auth/login", body, headers)
         if size == 65536:
-            assert (status, end) == (422, "ended")
+            assert (answer.status, answer.end) == (422, "ended")
         else:
-            assert status == 413 and json.loads(data)["error"]["code"] == "BODY_TOO_LARGE"
-            assert found["content-type"] == "application/json; charset=utf-8"
-            assert end in ("ended", 0)
-        assert connection.request("GET", "/health/live")[0] == 200
+            assert (answer.status, answer.code) == (413, "BODY_TOO_LARGE")
+            assert answer.headers["content-type"] == "application/json; charset=utf-8"
+            assert answer.end in ("ended", 0)
+        assert connection.request("GET", "/health/live").status == 200
 
 
 @pytest.mark.parametrize("headers, body", [
@@ -329,23 +275,17 @@ def test_malformed_streams_are_reset(server, headers, body):
     connection = H2(server)
     connection.h2.config.validate_outbound_headers = False
     connection.h2.config.normalize_outbound_headers = False
-    status, _, _, end = connection.request("POST", "/auth/login", body,
-                                           [("content-type", "application/json"), *headers])
-    assert status in (None, 400) and (status or end != "ended")
-    assert H2(server).request("GET", "/health/live")[0] == 200
+    answer = connection.request("POST", "/auth/login", body,
+                                [("content-type", "application/json"), *headers])
+    assert answer.status in (None, 400) and (answer.status or answer.end != "ended")
+    assert H2(server).request("GET", "/health/live").status == 200
 
 
 def test_many_streams_of_one_connection(server, person):
     """A hundred requests at once on one connection, each with its own answer."""
-    async def run():
-        async with httpx.AsyncClient(http2=True, http1=False, trust_env=False, timeout=30,
-                                     base_url=server.url, verify=False) as client:
-            answers = await asyncio.gather(*(client.get("/api/v1/auth/me", headers={
-                "Authorization": f"Bearer {person.access}", "X-Request-Id": f"s{i}"})
-                for i in range(100)))
-        return answers
-
-    answers = asyncio.run(run())
-    assert {a.status_code for a in answers} == {200}
+    answers = H2(server).flood([("GET", "/auth/me", b"", [
+        ("authorization", f"Bearer {person.access}"), ("x-request-id", f"s{i}")])
+        for i in range(100)])
+    assert {a.status for a in answers} == {200}
     assert [a.headers["x-request-id"] for a in answers] == [f"s{i}" for i in range(100)]
-    assert len({a.content for a in answers}) == 1
+    assert len({a.body for a in answers}) == 1
