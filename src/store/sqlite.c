@@ -160,23 +160,6 @@ static const char *index_hit(const store_coll *coll, sqlite3 *db, int rc)
     return "_id";
 }
 
-/* Where the id is taken as well, that is the answer: whoever tries an insert again after a lost
- * answer learns by it that the row is its own. */
-static const char *index_of_insert(sq_conn *c, const store_doc *doc, int rc)
-{
-    const char *name = index_hit(doc->coll, c->db, rc);
-    sq_store *q = c->owner;
-    sqlite3_stmt *stmt;
-
-    if (rc == SQLITE_CONSTRAINT_UNIQUE && sq_prepare(c, q->get[doc->coll->no], &stmt) == 0) {
-        sqlite3_bind_text64(stmt, 1, doc->id, strlen(doc->id), SQLITE_STATIC, SQLITE_UTF8);
-        name = sqlite3_step(stmt) == SQLITE_ROW ? "_id" : name;
-        sqlite3_reset(stmt);
-        sqlite3_clear_bindings(stmt);
-    }
-    return name;
-}
-
 /* What the caller hears; gives the connection back. */
 static apr_status_t done(sq_conn *c, int rc)
 {
@@ -247,7 +230,7 @@ static apr_status_t sqlite_insert(store *s, apr_pool_t *pool, const store_doc *d
         sqlite3_clear_bindings(stmt);
     }
     if (rc == SQLITE_CONSTRAINT_PRIMARYKEY || rc == SQLITE_CONSTRAINT_UNIQUE) {
-        *index = index_of_insert(c, doc, rc);
+        *index = index_hit(doc->coll, c->db, rc);
     }
     return done(c, rc);
 }

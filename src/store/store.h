@@ -144,7 +144,7 @@ apr_status_t store_get(store *s, apr_pool_t *pool, store_coll_no coll, const cha
                        store_doc **out);
 
 /* Sets created_at, updated_at and version 1. STORE_EEXIST, and where `index` is not NULL the name
- * of the unique index that was hit ("_id" for the id, also where another is hit as well). */
+ * of the unique index that was hit ("_id" for the id); where several are, one of them. */
 apr_status_t store_insert(store *s, apr_pool_t *pool, store_doc *doc, const char **index);
 
 /* Applies the changes where the document exists and all conditions hold, raises version and
@@ -208,7 +208,8 @@ apr_status_t store_scan(store *s, apr_pool_t *pool, store_coll_no coll, const ch
                         int limit, apr_array_header_t **docs);
 /* Number of documents, for reports; may be slow. */
 apr_status_t store_count(store *s, apr_pool_t *pool, store_coll_no coll, int64_t *count);
-/* Insert of a copied document, with its id, version and times as they are. */
+/* Insert of a copied document, with its id, version and times as they are. STORE_EEXIST; a document
+ * that is there already exactly like this may be APR_SUCCESS. */
 apr_status_t store_insert_copy(store *s, apr_pool_t *pool, const store_doc *doc);
 
 #endif

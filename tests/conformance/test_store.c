@@ -209,10 +209,6 @@ static void a_key_is_taken_once(void **state)
     store_doc_set_id(second, store_doc_id(first));
     assert_status(store_insert(st, pool, second, &index), STORE_EEXIST);
     assert_string_equal(index, "_id");
-    /* Where both are taken, it is the id: who tries again sees that the row is its own. */
-    store_set_str(second, USER_EMAIL, email);
-    assert_status(store_insert(st, pool, second, &index), STORE_EEXIST);
-    assert_string_equal(index, "_id");
     assert_status(store_insert(st, pool, second, NULL), STORE_EEXIST);
     assert_string_equal(store_str(got(COLL_USERS, store_doc_id(first)), USER_EMAIL), email);
 }
@@ -520,6 +516,8 @@ static void a_scan_sees_everything_and_a_copy_is_exact(void **state)
         }
     } while (docs->nelts == 7);
     assert_int_equal(seen, count);
+    /* The row has changed since; what is there exactly already may be taken for done. */
+    assert_ok(store_update(st, pool, COLL_USERS, store_doc_id(doc), NULL, 0, NULL, 0, NULL));
     assert_status(store_insert_copy(st, pool, doc), STORE_EEXIST);
     assert_ok(store_delete(st, pool, COLL_USERS, store_doc_id(doc), NULL, 0));
     assert_ok(store_insert_copy(st, pool, doc));
