@@ -3,10 +3,17 @@
 #include "auth/auth.h"
 #include "health.h"
 #include "integrations/registry.h"
+#include "openapi.h"
 
 #define API "/api/v1"
 
 enum { NAME_CHARS = 120 };
+
+/* What a handler may answer by what it does. */
+#define STORES BIZ_CAN(STORE_UNAVAILABLE)
+#define HASHES BIZ_CAN(BUSY)
+#define SETS_PASSWORD (HASHES | BIZ_CAN(WEAK_PASSWORD))
+#define TAKES_LINK (STORES | BIZ_CAN(INVALID_TOKEN))
 
 static const biz_field register_fields[] = {
     {"email", BIZ_FIELD_EMAIL, BIZ_REQUIRED, 0, 0},
@@ -41,45 +48,57 @@ static const biz_field me_fields[] = {{"name", BIZ_FIELD_LINE, 0, 1, NAME_CHARS}
 
 const biz_route biz_routes[] = {
     /* Accounts */
-    {"POST", API "/auth/register", auth_register, BIZ_ANYONE, BIZ_IDEMPOTENT | BIZ_PERSONAL,
-     register_fields, "Make a customer account; the address gets a mail"},
+    {"POST", API "/auth/register", auth_register, BIZ_ANYONE,
+     BIZ_IDEMPOTENT | BIZ_PERSONAL | BIZ_CREATES, register_fields,
+     "Make a customer account; the address gets a mail", "=verification_sent",
+     STORES | SETS_PASSWORD},
     {"POST", API "/auth/login", auth_login, BIZ_ANYONE, BIZ_PERSONAL, login_fields,
-     "Sign in with address and password"},
+     "Sign in with address and password", "TokenPair",
+     STORES | HASHES | BIZ_CAN(INVALID_CREDENTIALS) | BIZ_CAN(EMAIL_NOT_VERIFIED)},
     {"POST", API "/auth/refresh", auth_refresh, BIZ_ANYONE, BIZ_PERSONAL, refresh_fields,
-     "Get the next pair of tokens"},
-    {"POST", API "/auth/logout", auth_logout, BIZ_SIGNED_IN, BIZ_PERSONAL, NULL,
-     "End this session"},
+     "Get the next pair of tokens", "TokenPair",
+     STORES | BIZ_CAN(UNAUTHENTICATED) | BIZ_CAN(TOKEN_EXPIRED) | BIZ_CAN(TOKEN_REVOKED) |
+         BIZ_CAN(BUSY)},
+    {"POST", API "/auth/logout", auth_logout, BIZ_SIGNED_IN, BIZ_PERSONAL, NULL, "End this session",
+     "=signed_out", 0},
     {"POST", API "/auth/logout-all", auth_logout_all, BIZ_SIGNED_IN, BIZ_PERSONAL, NULL,
-     "End all sessions of the account"},
-    {"GET", API "/auth/me", auth_me, BIZ_SIGNED_IN, BIZ_PERSONAL, NULL, "The signed-in user"},
-    {"PATCH", API "/auth/me", auth_me_change, BIZ_SIGNED_IN, BIZ_PERSONAL, me_fields,
-     "Change name, phone, language or time zone"},
+     "End all sessions of the account", "=signed_out", 0},
+    {"GET", API "/auth/me", auth_me, BIZ_SIGNED_IN, BIZ_PERSONAL | BIZ_VERSIONED, NULL,
+     "The signed-in user", "User", 0},
+    {"PATCH", API "/auth/me", auth_me_change, BIZ_SIGNED_IN, BIZ_PERSONAL | BIZ_VERSIONED,
+     me_fields, "Change name, phone, language or time zone", "User", 0},
     {"POST", API "/auth/change-password", auth_change_password, BIZ_SIGNED_IN,
      BIZ_IDEMPOTENT | BIZ_PERSONAL, change_password_fields,
-     "Change the password; other sessions end"},
+     "Change the password; other sessions end", "=password_changed",
+     SETS_PASSWORD | BIZ_CAN(INVALID_CREDENTIALS) | BIZ_CAN(CONFLICT)},
     {"POST", API "/auth/forgot-password", auth_forgot_password, BIZ_ANYONE, BIZ_PERSONAL,
-     email_fields, "Ask for a link to set a new password"},
+     email_fields, "Ask for a link to set a new password", "Message", STORES},
     {"GET", API "/auth/verify-reset-token", auth_verify_reset_token, BIZ_ANYONE, BIZ_PERSONAL,
-     token_query, "Whether such a link is still good; uses nothing up"},
+     token_query, "Whether such a link is still good; uses nothing up", "ResetToken", TAKES_LINK},
     {"POST", API "/auth/reset-password", auth_reset_password, BIZ_ANYONE, BIZ_PERSONAL,
-     reset_fields, "Set a new password with such a link; every session ends"},
+     reset_fields, "Set a new password with such a link; every session ends", "=password_changed",
+     TAKES_LINK | SETS_PASSWORD},
     {"POST", API "/auth/verify-email", auth_verify_email, BIZ_ANYONE, BIZ_PERSONAL, token_fields,
-     "Confirm an e-mail address"},
+     "Confirm an e-mail address", "=verified", TAKES_LINK},
     {"POST", API "/auth/resend-verification", auth_resend_verification, BIZ_ANYONE, BIZ_PERSONAL,
-     email_fields, "Send the confirmation mail again"},
-    {"GET", API "/auth/sessions", auth_sessions, BIZ_SIGNED_IN, BIZ_PERSONAL, NULL,
-     "Where the account is signed in"},
+     email_fields, "Send the confirmation mail again", "=verification_sent", STORES},
+    {"GET", API "/auth/sessions", auth_sessions, BIZ_SIGNED_IN, BIZ_PERSONAL | BIZ_LIST, NULL,
+     "Where the account is signed in", "[]Session", 0},
     {"DELETE", API "/auth/sessions/{id}", auth_session_end, BIZ_SIGNED_IN, BIZ_PERSONAL, NULL,
-     "End one of these sessions"},
-    {"GET", API "/auth/jwks.json", auth_jwks, BIZ_ANYONE, 0, NULL,
-     "The public keys of the access tokens (RFC 7517)"},
+     "End one of these sessions", "=ended", 0},
+    {"GET", API "/auth/jwks.json", auth_jwks, BIZ_ANYONE, BIZ_BARE, NULL,
+     "The public keys of the access tokens (RFC 7517)", "JwksAnswer", 0},
 
     /* Integrations */
     {"GET", API "/integrations/status", integrations_status, BIZ_ANYONE, 0, NULL,
-     "Which external services are configured, and what happens without"},
+     "Which external services are configured, and what happens without", "IntegrationStatus", 0},
 
     /* Operations */
-    {"GET", API "/health/live", health_live, BIZ_ANYONE, 0, NULL, "The server runs"},
-    {"GET", API "/health/ready", health_ready, BIZ_ANYONE, 0, NULL, "The server can serve"},
+    {"GET", API "/health/live", health_live, BIZ_ANYONE, 0, NULL, "The server runs", "=live", 0},
+    {"GET", API "/health/ready", health_ready, BIZ_ANYONE, 0, NULL, "The server can serve",
+     "=ready", STORES},
 
-    {NULL, NULL, NULL, BIZ_ANYONE, 0, NULL, NULL}};
+    {"GET", API "/openapi.json", openapi_json, BIZ_ANYONE, BIZ_BARE | BIZ_VERSIONED, NULL,
+     "This table as an OpenAPI 3.1 document", "OpenApi", 0},
+
+    {NULL, NULL, NULL, BIZ_ANYONE, 0, NULL, NULL, NULL, 0}};

@@ -14,6 +14,7 @@
 struct store;
 struct store_doc;
 struct biz_keys;
+struct biz_openapi;
 struct biz_registry;
 struct biz_seen;
 
@@ -78,9 +79,10 @@ typedef struct biz_env {
     struct store *store;
     const struct biz_keys *keys;         /* auth/keys.h */
     const struct biz_registry *registry; /* integrations/registry.h */
+    const struct biz_openapi *openapi;   /* openapi.h */
     biz_shared *shared;
-    struct biz_seen *seen;               /* auth/seen.h */
-    int hash_places; /* password hashes at once: the number of processors */
+    struct biz_seen *seen; /* auth/seen.h */
+    int hash_places;       /* password hashes at once: the number of processors */
 } biz_env;
 
 /* ---- routes ---- */
@@ -118,8 +120,16 @@ typedef struct {
 
 enum {
     BIZ_IDEMPOTENT = 1, /* honours Idempotency-Key ("I" in api.md) */
-    BIZ_PERSONAL = 2    /* Cache-Control: no-store */
+    BIZ_PERSONAL = 2,   /* Cache-Control: no-store */
+    BIZ_CREATES = 4,    /* success is 201 */
+    BIZ_LIST = 8,       /* takes limit and cursor, answers with "pagination" */
+    BIZ_VERSIONED = 16, /* the answer has an ETag; GET honours If-None-Match, the others If-Match */
+    BIZ_BARE = 32       /* `answer` is the whole body, not what stands under "data" */
 };
+
+/* One of a set of codes: BIZ_CAN(BUSY) | BIZ_CAN(STALE). */
+#define BIZ_CAN(code) (UINT64_C(1) << BIZ_##code)
+_Static_assert(BIZ_CODES_END <= 64, "a set of codes is 64 bits");
 
 typedef struct biz_route {
     const char *method;
@@ -129,6 +139,9 @@ typedef struct biz_route {
     unsigned flags;
     const biz_field *fields; /* or NULL */
     const char *summary;     /* one line of English: README and OpenAPI are made from it */
+    const char *answer;      /* what success says: a shape of openapi_shapes.c, "[]" before it for a
+                              * list; "=word" for {"status":"word"} */
+    uint64_t fails; /* the codes that its handler adds to those that follow from the rest */
 } biz_route;
 
 extern const biz_route biz_routes[]; /* src/routes.c; a NULL method ends it */

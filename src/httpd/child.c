@@ -50,6 +50,7 @@ static void open_business(apr_pool_t *pchild, business *b)
     b->env.settings = b->settings;
     b->env.keys = b->keys;
     b->env.registry = b->registry;
+    b->env.openapi = b->openapi;
     b->env.shared = bizapi.shared;
     b->env.seen = bizapi.seen;
     b->env.hash_places = processors();

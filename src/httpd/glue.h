@@ -31,6 +31,7 @@ typedef struct {
     mail_templates *templates;
     struct biz_keys *keys;
     struct biz_registry *registry;
+    struct biz_openapi *openapi;
     int works_outbox; /* one business for each store has its rows worked */
     /* Made in each child: */
     biz_env env;

@@ -16,6 +16,7 @@
 #include "auth/seen.h"
 #include "core/random.h"
 #include "integrations/registry.h"
+#include "openapi.h"
 #include "slotmem.h"
 
 APLOG_USE_MODULE(bizapi);
@@ -117,6 +118,7 @@ static int check_business(apr_pool_t *pool, server_rec *s, business *b)
         return refuse(s, "BizApiMailTemplates", bizapi_templates_dir(pool, s), why);
     if (mail_transport_new(pool, b->settings, &why) == NULL)
         return refuse(s, "BizApiMail", b->settings->business, why);
+    b->openapi = openapi_make(pool, b->settings);
     b->registry = registry_new(pool, b->settings, &complaints);
     for (i = 0; i < complaints->nelts; i++)
         ap_log_error(APLOG_MARK, APLOG_WARNING | APLOG_STARTUP, 0, s,
@@ -236,6 +238,10 @@ static apr_status_t share_memory(server_rec *main)
     if (status == APR_SUCCESS)
         status = bizapi_slotmem_segment(main, "limit", LIMIT_SLOT_BYTES, bizapi.slot_count,
                                         &bizapi.slots, &fresh);
+    /* The first to attach prepares the slots: now, before there are others. */
+    if (status == APR_SUCCESS && fresh)
+        limit_shm_attach(main->process->pconf, bizapi.slots, bizapi.slot_count, secret,
+                         bizapi.shared);
     return status;
 }
 

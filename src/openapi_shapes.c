@@ -1,0 +1,227 @@
+/* openapi_shapes.c: see openapi.h. The shapes of answers as one table, and what the declared types
+ * of fields are in JSON Schema (draft 2020-12). Called by openapi.c alone. Whoever changes what a
+ * handler answers changes the table here: the tests hold every answer against it. */
+#include "openapi.h"
+
+#include <string.h>
+#include <apr_strings.h>
+
+#include "core/password.h"
+#include "integrations/registry.h"
+
+/* Types: a word of `words` below; Upper for a shape of this table; "[]" before a type for a list of
+ * it; "=a|b" for one of these texts; "=true" and "=false"; "?" behind for null as well; "~" before
+ * all for a member that may be missing. */
+static const struct {
+    const char *shape, *member, *type, *note;
+} members[] = {
+    {"User", "id", "string", "Opaque; sorts by time"},
+    {"User", "email", "email", NULL},
+    {"User", "name", "string", NULL},
+    {"User", "phone", "string?", "E.164"},
+    {"User", "role", "=customer|staff|admin", NULL},
+    {"User", "email_verified", "boolean", NULL},
+    {"User", "mfa_enabled", "boolean", NULL},
+    {"User", "locale", "string?", "BCP 47"},
+    {"User", "timezone", "string?", "IANA name"},
+    {"User", "created_at", "instant", NULL},
+    {"User", "version", "integer", "The ETag is made from it"},
+
+    {"TokenPair", "access_token", "string", "JWT, ES256; the keys are at /auth/jwks.json"},
+    {"TokenPair", "token_type", "=Bearer", NULL},
+    {"TokenPair", "expires_in", "integer", "Seconds"},
+    {"TokenPair", "refresh_token", "string", "Good for one use"},
+    {"TokenPair", "user", "User", NULL},
+
+    {"Session", "id", "string", NULL},
+    {"Session", "device", "string?", "The User-Agent at sign-in"},
+    {"Session", "address", "string", "The client's address at sign-in"},
+    {"Session", "created_at", "instant", NULL},
+    {"Session", "last_seen_at", "instant", NULL},
+    {"Session", "expires_at", "instant", "Unless it is used before"},
+    {"Session", "current", "boolean", "The one that asks"},
+
+    {"Message", "message", "string", "For people"},
+
+    {"ResetToken", "valid", "=true", NULL},
+    {"ResetToken", "expires_at", "instant", NULL},
+
+    {"JwksAnswer", "success", "=true", NULL},
+    {"JwksAnswer", "data", "Jwks", NULL},
+    {"JwksAnswer", "keys", "[]Jwk", "The same list, where libraries look for it"},
+    {"Jwks", "keys", "[]Jwk", NULL},
+    {"Jwk", "kty", "=EC", NULL},
+    {"Jwk", "crv", "=P-256", NULL},
+    {"Jwk", "x", "string", NULL},
+    {"Jwk", "y", "string", NULL},
+    {"Jwk", "kid", "string", NULL},
+    {"Jwk", "use", "=sig", NULL},
+    {"Jwk", "alg", "=ES256", NULL},
+
+    {"IntegrationStatus", "services", "IntegrationServices", NULL},
+    {"IntegrationStatus", "summary", "IntegrationSummary", NULL},
+    {"IntegrationSummary", "configured", "integer", NULL},
+    {"IntegrationSummary", "total", "integer", NULL},
+    {"IntegrationService", "configured", "boolean", NULL},
+    {"IntegrationService", "status", "=ok|unconfigured|misconfigured|degraded", NULL},
+    {"IntegrationService", "fallback", "string", "What happens without it"},
+
+    {"Page", "has_more", "boolean", NULL},
+    {"Page", "next_cursor", "string?", "For the parameter cursor; opaque"},
+    {"Page", "limit", "integer", NULL},
+
+    {"Error", "success", "=false", NULL},
+    {"Error", "error", "Failure", NULL},
+    {"Failure", "code", "string", "Frozen: programs may rely on it"},
+    {"Failure", "message", "string", "For people; may be translated"},
+    {"Failure", "param", "~string", "The field that it is about"},
+    {"Failure", "details", "~[]FailureDetail", "Everything that is wrong with the fields"},
+    {"Failure", "request_id", "~string", "As in X-Request-Id; from 500 on"},
+    {"Failure", "retry_after", "~integer", "Seconds, as in Retry-After"},
+    {"FailureDetail", "param", "string", NULL},
+    {"FailureDetail", "message", "string", NULL},
+
+    {"OpenApi", "openapi", "string", "https://spec.openapis.org/oas/v3.1.0"},
+    {"OpenApi", "info", "object", NULL},
+    {"OpenApi", "servers", "[]object", NULL},
+    {"OpenApi", "paths", "object", NULL},
+    {"OpenApi", "components", "object", NULL},
+    {NULL, NULL, NULL, NULL}};
+
+static const struct {
+    const char *word, *type, *format, *pattern;
+} words[] = {
+    {"string", "string", NULL, NULL},
+    {"boolean", "boolean", NULL, NULL},
+    {"integer", "integer", NULL, NULL},
+    {"object", "object", NULL, NULL},
+    {"email", "string", "email", NULL},
+    {"password", "string", "password", NULL},
+    {"phone", "string", NULL, "^\\+[1-9][0-9]{6,14}$"},
+    {"instant", "string", "date-time", "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z$"},
+    {NULL, NULL, NULL, NULL}};
+
+static biz_json *word_type(apr_pool_t *pool, const char *word, int or_null)
+{
+    biz_json *schema = biz_json_object(pool), *both;
+    int i;
+
+    for (i = 0; words[i + 1].word != NULL && strcmp(words[i].word, word) != 0; i++)
+        ;
+    if (or_null) {
+        both = biz_json_array(pool);
+        biz_json_add_str(both, words[i].type);
+        biz_json_add_str(both, "null");
+        biz_json_set(schema, "type", both);
+    } else {
+        biz_json_set_str(schema, "type", words[i].type);
+    }
+    if (words[i].format != NULL)
+        biz_json_set_str(schema, "format", words[i].format);
+    if (words[i].pattern != NULL)
+        biz_json_set_str(schema, "pattern", words[i].pattern);
+    return schema;
+}
+
+static biz_json *choice_type(apr_pool_t *pool, const char *choices)
+{
+    biz_json *schema = biz_json_object(pool), *texts = biz_json_array(pool);
+    char *rest = NULL, *each;
+
+    if (!strcmp(choices, "true") || !strcmp(choices, "false")) {
+        biz_json_set_str(schema, "type", "boolean");
+        biz_json_set_bool(schema, "const", choices[0] == 't');
+        return schema;
+    }
+    biz_json_set_str(schema, "type", "string");
+    for (each = apr_strtok(apr_pstrdup(pool, choices), "|", &rest); each != NULL;
+         each = apr_strtok(NULL, "|", &rest))
+        biz_json_add_str(texts, each);
+    biz_json_set(schema, "enum", texts);
+    return schema;
+}
+
+biz_json *openapi_type(apr_pool_t *pool, const char *type)
+{
+    biz_json *schema;
+    size_t len = strlen(type);
+
+    if (type[0] == '=')
+        return choice_type(pool, type + 1);
+    if (type[0] >= 'A' && type[0] <= 'Z') {
+        schema = biz_json_object(pool);
+        biz_json_set_str(schema, "$ref", apr_pstrcat(pool, "#/components/schemas/", type, NULL));
+        return schema;
+    }
+    if (!strncmp(type, "[]", 2)) {
+        schema = biz_json_object(pool);
+        biz_json_set_str(schema, "type", "array");
+        biz_json_set(schema, "items", openapi_type(pool, type + 2));
+        return schema;
+    }
+    if (type[len - 1] == '?')
+        return word_type(pool, apr_pstrmemdup(pool, type, len - 1), 1);
+    return word_type(pool, type, 0);
+}
+
+biz_json *openapi_field(apr_pool_t *pool, const biz_field *field)
+{
+    static const struct {
+        const char *word, *note;
+        long min, max;
+    } of[] = {[BIZ_FIELD_EMAIL] = {"email", NULL, 3, 254},
+              [BIZ_FIELD_PASSWORD] = {"password", NULL, 1, BIZ_PASSWORD_MAX},
+              [BIZ_FIELD_NEW_PASSWORD] = {"password", "Not one that is easy to guess",
+                                          BIZ_PASSWORD_MIN, BIZ_PASSWORD_MAX},
+              [BIZ_FIELD_TOKEN] = {"string", NULL, 1, BIZ_TOKEN_MAX},
+              [BIZ_FIELD_LINE] = {"string", "One line", 0, 0},
+              [BIZ_FIELD_PHONE] = {"phone", "E.164", 8, 16},
+              [BIZ_FIELD_LOCALE] = {"string", "BCP 47, such as de-AT", 2, 0},
+              [BIZ_FIELD_TIMEZONE] = {"string", "IANA name, such as Europe/Berlin", 1, 0}};
+    long min = field->type == BIZ_FIELD_LINE ? field->min : of[field->type].min;
+    long max = field->type == BIZ_FIELD_LINE ? field->max : of[field->type].max;
+    biz_json *schema = word_type(pool, of[field->type].word, (field->flags & BIZ_NULLABLE) != 0);
+
+    biz_json_set_int(schema, "minLength", min);
+    if (max > 0)
+        biz_json_set_int(schema, "maxLength", max);
+    if (of[field->type].note != NULL)
+        biz_json_set_str(schema, "description", of[field->type].note);
+    return schema;
+}
+
+/* Adds a member to the shape `name` of `shapes`, which is made by its first one. */
+static void add_member(apr_pool_t *pool, biz_json *shapes, const char *name, const char *member,
+                       const char *type, const char *note)
+{
+    biz_json *shape = biz_json_get(shapes, name), *schema;
+    int is_optional = type[0] == '~';
+
+    if (shape == NULL) {
+        shape = biz_json_object(pool);
+        biz_json_set_str(shape, "type", "object");
+        biz_json_set(shape, "required", biz_json_array(pool));
+        biz_json_set(shape, "properties", biz_json_object(pool));
+        biz_json_set(shapes, name, shape);
+    }
+    schema = openapi_type(pool, type + is_optional);
+    if (note != NULL)
+        biz_json_set_str(schema, "description", note);
+    biz_json_set(biz_json_get(shape, "properties"), member, schema);
+    if (!is_optional)
+        biz_json_add_str(biz_json_get(shape, "required"), member);
+}
+
+biz_json *openapi_shapes(apr_pool_t *pool)
+{
+    biz_json *shapes = biz_json_object(pool);
+    const integration *service;
+    int i;
+
+    for (i = 0; members[i].shape != NULL; i++)
+        add_member(pool, shapes, members[i].shape, members[i].member, members[i].type,
+                   members[i].note);
+    for (service = integrations; service->name != NULL; service++)
+        add_member(pool, shapes, "IntegrationServices", service->name, "IntegrationService", NULL);
+    return shapes;
+}
