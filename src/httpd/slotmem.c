@@ -22,7 +22,7 @@ struct ap_slotmem_instance_t {
     int fresh;
 };
 
-enum { PAGE = 4096 };
+enum { PAGE = 4096, CACHE_LINE = 64 };
 
 /* Where this process keeps a segment from one configuration to the next. */
 static const char *key_of(apr_pool_t *pool, const char *name, apr_size_t size, unsigned int count)
@@ -50,11 +50,12 @@ static apr_status_t slotmem_create(ap_slotmem_instance_t **out, const char *name
         (*out)->fresh = 0;
         return APR_SUCCESS;
     }
-    status = apr_shm_create(&memory, slots + count * sizeof(apr_uint32_t), NULL, life);
+    status = apr_shm_create(&memory, CACHE_LINE + slots + count * sizeof(apr_uint32_t), NULL, life);
     if (status != APR_SUCCESS)
         return status;
     inst = apr_pcalloc(life, sizeof(*inst));
-    inst->base = apr_shm_baseaddr_get(memory);
+    /* APR keeps a length in front: slots begin at the next cache line. */
+    inst->base = (char *)APR_ALIGN((apr_uintptr_t)apr_shm_baseaddr_get(memory), CACHE_LINE);
     inst->in_use = (apr_uint32_t *)(void *)(inst->base + slots);
     inst->size = size;
     inst->count = count;
