@@ -15,10 +15,10 @@
 
 /* Kinds of rows. The first three are written for every address that was typed, known or not, so
  * that the request does the same work in both cases; which mail it becomes is found out later. */
-#define OUTBOX_FORGOT "forgot_password"   /* recipient: the address as typed, normalised */
-#define OUTBOX_REGISTER "register"        /* user_id: the user this request would have made */
+#define OUTBOX_FORGOT "forgot_password" /* recipient: the address as typed, normalised */
+#define OUTBOX_REGISTER "register"      /* user_id: the user this request would have made */
 #define OUTBOX_RESEND "resend_verification"
-#define OUTBOX_NOTICE "security_notice"   /* user_id; data {"event":"password_changed", "ip":...} */
+#define OUTBOX_NOTICE "security_notice" /* user_id; data {"event":"password_changed", "ip":...} */
 
 /* Events of OUTBOX_NOTICE. */
 #define NOTICE_PASSWORD_CHANGED "password_changed"

@@ -1,0 +1,442 @@
+/* kinds.c: the kinds of rows: whom each is about, whether there is anything to send, and with which
+ * token. Called by outbox.c for a row that is leased. Here alone a typed address meets the users:
+ * no request ever does, so that none takes longer for a known address. */
+#include "job.h"
+
+#include <string.h>
+
+#include <apr_strings.h>
+
+#include "core/crypto.h"
+#include "core/locale.h"
+#include "core/random.h"
+#include "core/time.h"
+
+#define MINUTES(n) apr_time_from_sec((n)*60)
+
+enum { REGISTER_GRACE_MINUTES = 2, BUDGET_LOOK = 100, SUPERSEDE_BATCH = 100 };
+
+static const char reset_page[] = "/reset-password.html";
+static const char verify_page[] = "/verify-email.html";
+
+static job_end ends(job *j, job_end end, const char *why)
+{
+    j->why = why;
+    return end;
+}
+
+static job_end store_failed(job *j, apr_status_t status)
+{
+    j->status = status;
+    return ends(j, JOB_STORE, "the store failed");
+}
+
+/* ---- who ---- */
+
+/* JOB_READY and *user, or the row is dropped. */
+static job_end user_of_address(job *j, store_doc **user)
+{
+    const char *address = store_str(j->row, OUTBOX_RECIPIENT);
+    store_cond conds[] = {STORE_EQ_STR(USER_EMAIL, address)};
+    store_query query = {.coll = COLL_USERS,
+                         .index = "users_email",
+                         .conds = conds,
+                         .n_conds = STORE_COUNT_OF(conds),
+                         .limit = 1};
+    apr_status_t status;
+
+    if (!address) {
+        return ends(j, JOB_DEAD, "the row has no recipient");
+    }
+    status = store_find_one(j->store, j->pool, &query, user);
+    if (status == STORE_ENOENT) {
+        return ends(j, JOB_DROPPED, "no account has this address");
+    }
+    if (status != APR_SUCCESS) {
+        return store_failed(j, status);
+    }
+    return store_bool(*user, USER_DISABLED) ? ends(j, JOB_DROPPED, "the account is disabled")
+                                            : JOB_READY;
+}
+
+/* At most MAILS_PER_ADDRESS_AND_HOUR mails of a kind: rows made earlier count, unless nothing was
+ * sent for them. The order of making decides, so that it does not matter who is worked first. */
+static job_end within_budget(job *j)
+{
+    apr_time_t made = store_time(j->row, STORE_CREATED_AT);
+    store_cond conds[] = {STORE_EQ_STR(OUTBOX_RECIPIENT, store_str(j->row, OUTBOX_RECIPIENT)),
+                          STORE_EQ_STR(OUTBOX_KIND, store_str(j->row, OUTBOX_KIND)),
+                          STORE_GT_TIME(STORE_CREATED_AT, made - MINUTES(60)),
+                          STORE_LE_TIME(STORE_CREATED_AT, made),
+                          {OUTBOX_STATE, STORE_NE, STORE_V_STR("dropped")}};
+    store_query query = {.coll = COLL_OUTBOX,
+                         .index = "outbox_recipient",
+                         .conds = conds,
+                         .n_conds = STORE_COUNT_OF(conds),
+                         .limit = BUDGET_LOOK};
+    apr_array_header_t *rows;
+    apr_status_t status = store_find(j->store, j->pool, &query, &rows, NULL);
+    int earlier = 0;
+
+    if (status != APR_SUCCESS) {
+        return store_failed(j, status);
+    }
+    for (int i = 0; i < rows->nelts; i++) {
+        const store_doc *other = APR_ARRAY_IDX(rows, i, store_doc *);
+
+        earlier += store_time(other, STORE_CREATED_AT) < made ||
+                   strcmp(store_doc_id(other), store_doc_id(j->row)) < 0;
+    }
+    return earlier < MAILS_PER_ADDRESS_AND_HOUR
+               ? JOB_READY
+               : ends(j, JOB_DROPPED, "this address got enough of these mails this hour");
+}
+
+static apr_time_t age_of(const job *j)
+{
+    return j->now - store_time(j->row, STORE_CREATED_AT);
+}
+
+/* ---- tokens ---- */
+
+/* The row's token: the one that is sealed into it, or a new one that is sealed into it now. */
+static job_end token_of_row(job *j, const char **token)
+{
+    const char *id = store_doc_id(j->row), *sealed = store_str(j->row, OUTBOX_SEALED), *fresh;
+    apr_status_t status;
+
+    *token = sealed ? biz_open(j->pool, j->key, id, sealed) : NULL;
+    if (*token) {
+        return JOB_READY;
+    }
+    *token = biz_random_token(j->pool);
+    fresh = biz_seal(j->pool, j->key, id, *token);
+    {
+        store_cond conds[] = {STORE_EQ_STR(OUTBOX_LEASE, j->lease),
+                              STORE_EQ_STR(OUTBOX_SEALED, sealed)};
+        store_change changes[] = {STORE_SET_STR(OUTBOX_SEALED, fresh)};
+
+        status = store_update(j->store, j->pool, COLL_OUTBOX, id, conds, STORE_COUNT_OF(conds),
+                              changes, STORE_COUNT_OF(changes), NULL);
+    }
+    if (status == STORE_ECOND || status == STORE_ENOENT) {
+        return ends(j, JOB_LOST, "the lease has ended");
+    }
+    return status == APR_SUCCESS ? JOB_READY : store_failed(j, status);
+}
+
+typedef struct {
+    store_coll_no coll;
+    const char *by_token;
+    store_fid token, user_id, email, expires_at, used;
+} token_kind;
+
+static const token_kind reset_kind = {COLL_RESET_TOKENS, "reset_token", RESET_TOKEN,
+                                      RESET_USER_ID,     RESET_EMAIL,   RESET_EXPIRES_AT,
+                                      RESET_USED};
+static const token_kind verify_kind = {COLL_VERIFY_TOKENS, "verify_token", VERIFY_TOKEN,
+                                       VERIFY_USER_ID,     VERIFY_EMAIL,   VERIFY_EXPIRES_AT,
+                                       VERIFY_USED};
+
+/* Stores the digest of the row's token for the user. An earlier run may have done it already, and
+ * then the link may have been used already: there is nothing left to send. *stored: its id. */
+static job_end store_token(job *j, const token_kind *kind, const store_doc *user,
+                           apr_time_t expires_at, const char **token, const char **stored)
+{
+    store_doc *doc = store_doc_new(j->pool, kind->coll);
+    const char *hash, *index = "";
+    job_end end = token_of_row(j, token);
+    apr_status_t status;
+
+    if (end != JOB_READY) {
+        return end;
+    }
+    hash = biz_sha256_hex(j->pool, *token);
+    store_set_str(doc, kind->token, hash);
+    store_set_str(doc, kind->user_id, store_doc_id(user));
+    store_set_str(doc, kind->email, store_str(user, USER_EMAIL));
+    store_set_time(doc, kind->expires_at, expires_at);
+    store_set_bool(doc, kind->used, 0);
+    status = store_insert(j->store, j->pool, doc, &index);
+    if (status == STORE_EEXIST && strcmp(index, kind->by_token) == 0) {
+        store_cond conds[] = {STORE_EQ_STR(kind->token, hash)};
+        store_query query = {.coll = kind->coll,
+                             .index = kind->by_token,
+                             .conds = conds,
+                             .n_conds = STORE_COUNT_OF(conds),
+                             .limit = 1};
+
+        status = store_find_one(j->store, j->pool, &query, &doc);
+        if (status == APR_SUCCESS && store_bool(doc, kind->used)) {
+            return ends(j, JOB_DROPPED, "the link has been used, or a newer one was asked for");
+        }
+    }
+    *stored = store_doc_id(doc);
+    return status == APR_SUCCESS ? JOB_READY : store_failed(j, status);
+}
+
+/* One link to a new password is good at a time, the one that was asked for last. Each run stores
+ * its own token first and looks at the others then: of two at once, one sees the other. */
+static job_end supersede(job *j, const char *user_id, apr_time_t expires_at, const char *stored)
+{
+    store_change use[] = {STORE_SET_BOOL(RESET_USED, 1), STORE_SET_TIME(RESET_USED_AT, j->now)};
+    store_cond older[] = {STORE_EQ_STR(RESET_USER_ID, user_id), STORE_EQ_BOOL(RESET_USED, 0),
+                          STORE_LT_TIME(RESET_EXPIRES_AT, expires_at)};
+    store_cond newer[] = {STORE_EQ_STR(RESET_USER_ID, user_id),
+                          STORE_GT_TIME(RESET_EXPIRES_AT, expires_at)};
+    store_cond unused[] = {STORE_EQ_BOOL(RESET_USED, 0)};
+    store_query query = {.coll = COLL_RESET_TOKENS,
+                         .index = "reset_user",
+                         .conds = older,
+                         .n_conds = STORE_COUNT_OF(older),
+                         .limit = SUPERSEDE_BATCH};
+    store_doc *other;
+    apr_status_t status;
+    int changed;
+
+    do {
+        status = store_update_each(j->store, j->pool, &query, use, STORE_COUNT_OF(use), &changed);
+    } while (status == APR_SUCCESS && changed == SUPERSEDE_BATCH);
+    if (status != APR_SUCCESS) {
+        return store_failed(j, status);
+    }
+    query.conds = newer;
+    query.n_conds = STORE_COUNT_OF(newer);
+    status = store_find_one(j->store, j->pool, &query, &other);
+    if (status == STORE_ENOENT) {
+        return JOB_READY;
+    }
+    if (status == APR_SUCCESS) {
+        status = store_update(j->store, j->pool, COLL_RESET_TOKENS, stored, unused,
+                              STORE_COUNT_OF(unused), use, STORE_COUNT_OF(use), NULL);
+    }
+    return status == APR_SUCCESS || status == STORE_ECOND || status == STORE_ENOENT
+               ? ends(j, JOB_DROPPED, "a newer link was asked for")
+               : store_failed(j, status);
+}
+
+/* ---- what the mail says ---- */
+
+/* The locale to write dates in: the user's, where the template speaks that language. */
+static const char *date_locale(const job *j)
+{
+    const char *lang = mail_template_lang(j->pool, j->templates, j->template, j->locale);
+    size_t len = strcspn(lang, "-");
+
+    return j->locale && strncmp(j->locale, lang, len) == 0 &&
+                   (j->locale[len] == '\0' || j->locale[len] == '-')
+               ? j->locale
+               : lang;
+}
+
+/* The mail is for this user, at the address that is stored, never at the one that was typed. */
+static job_end mail_to(job *j, const store_doc *user, const char *template)
+{
+    const char *zone = store_str(user, USER_TIMEZONE), *when;
+    apr_time_t made = store_time(j->row, STORE_CREATED_AT);
+
+    j->template = template;
+    j->to = store_str(user, USER_EMAIL);
+    j->to_name = store_str(user, USER_NAME);
+    j->locale = store_str(user, USER_LOCALE);
+    if (!j->locale) {
+        j->locale = biz_brand(j->settings, "locale", "en");
+    }
+    if (!zone || !biz_zone_is_known(zone)) {
+        zone = biz_brand(j->settings, "timezone", "UTC");
+    }
+    when = biz_format_instant(j->pool, made, date_locale(j), zone);
+    j->values = apr_table_make(j->pool, 8);
+    apr_table_setn(j->values, "requested_at", when ? when : biz_time_format(j->pool, made));
+    if (j->to_name) {
+        apr_table_setn(j->values, "user_name", j->to_name);
+    }
+    return JOB_READY;
+}
+
+static void set_link(job *j, const char *page, const char *token)
+{
+    apr_table_setn(j->values, "link_url",
+                   apr_pstrcat(j->pool, j->settings->frontend_url, page, token ? "#token=" : NULL,
+                               token, NULL));
+}
+
+static void set_number(job *j, const char *name, int n)
+{
+    apr_table_setn(j->values, name, apr_itoa(j->pool, n));
+}
+
+/* A text of the row's data, NULL where it is not there or no JSON. */
+static const char *data_of(const job *j, const char *key)
+{
+    const char *text = store_str(j->row, OUTBOX_DATA);
+    biz_json *json = NULL;
+    size_t position;
+
+    if (!text || biz_json_parse(j->pool, text, strlen(text), 16, &json, &position) != APR_SUCCESS) {
+        return NULL;
+    }
+    return biz_json_str(json, key);
+}
+
+static void set_ip(job *j)
+{
+    const char *ip = data_of(j, "ip");
+
+    if (ip) {
+        apr_table_setn(j->values, "ip", ip);
+    }
+}
+
+/* ---- the kinds ---- */
+
+static job_end forgot(job *j)
+{
+    apr_time_t expires_at = store_time(j->row, STORE_CREATED_AT) + MINUTES(RESET_TOKEN_MINUTES);
+    const char *token, *stored;
+    store_doc *user;
+    job_end end;
+
+    if (j->now >= expires_at) {
+        return ends(j, JOB_DROPPED, "the link would have expired");
+    }
+    if ((end = user_of_address(j, &user)) != JOB_READY || (end = within_budget(j)) != JOB_READY) {
+        return end;
+    }
+    if (j->mail_is_off) {
+        return JOB_SKIPPED;
+    }
+    if ((end = store_token(j, &reset_kind, user, expires_at, &token, &stored)) != JOB_READY ||
+        (end = supersede(j, store_doc_id(user), expires_at, stored)) != JOB_READY) {
+        return end;
+    }
+    mail_to(j, user, "password_reset");
+    set_link(j, reset_page, token);
+    set_number(j, "valid_minutes", RESET_TOKEN_MINUTES);
+    set_ip(j);
+    return JOB_READY;
+}
+
+/* The mail with which a user shows that the address is his. */
+static job_end verify(job *j, const store_doc *user)
+{
+    apr_time_t expires_at = store_time(j->row, STORE_CREATED_AT) + MINUTES(60 * VERIFY_TOKEN_HOURS);
+    const char *token, *stored;
+    job_end end;
+
+    if (store_bool(user, USER_EMAIL_VERIFIED)) {
+        return ends(j, JOB_DROPPED, "the address is confirmed already");
+    }
+    if (j->now >= expires_at) {
+        return ends(j, JOB_DROPPED, "the link would have expired");
+    }
+    if ((end = within_budget(j)) != JOB_READY) {
+        return end;
+    }
+    if (j->mail_is_off) {
+        return JOB_SKIPPED;
+    }
+    end = store_token(j, &verify_kind, user, expires_at, &token, &stored);
+    if (end != JOB_READY) {
+        return end;
+    }
+    mail_to(j, user, "verify_email");
+    set_link(j, verify_page, token);
+    set_number(j, "valid_hours", VERIFY_TOKEN_HOURS);
+    return JOB_READY;
+}
+
+/* The row was written before the user, with the id that the user would get. */
+static job_end registered(job *j)
+{
+    const char *id = store_str(j->row, OUTBOX_USER_ID);
+    store_doc *user;
+    job_end end = user_of_address(j, &user);
+
+    if (!id) {
+        return ends(j, JOB_DEAD, "the row has no user");
+    }
+    if (end == JOB_DROPPED && age_of(j) < MINUTES(REGISTER_GRACE_MINUTES)) {
+        return ends(j, JOB_LATER, "the account is not there yet");
+    }
+    if (end != JOB_READY) {
+        return end;
+    }
+    if (strcmp(store_doc_id(user), id) == 0) {
+        return verify(j, user);
+    }
+    if (age_of(j) >= MINUTES(60 * VERIFY_TOKEN_HOURS)) {
+        return ends(j, JOB_DROPPED, "that is too long ago to tell");
+    }
+    end = within_budget(j);
+    if (end != JOB_READY) {
+        return end;
+    }
+    if (j->mail_is_off) {
+        return JOB_SKIPPED;
+    }
+    mail_to(j, user, "account_exists");
+    set_link(j, reset_page, NULL);
+    return JOB_READY;
+}
+
+static job_end resend(job *j)
+{
+    store_doc *user;
+    job_end end = user_of_address(j, &user);
+
+    return end == JOB_READY ? verify(j, user) : end;
+}
+
+static job_end notice(job *j)
+{
+    static const struct {
+        const char *event, *value; /* the section of the template */
+    } events[] = {{NOTICE_PASSWORD_CHANGED, "password_changed"},
+                  {NOTICE_PASSWORD_RESET, "password_changed"},
+                  {NOTICE_TOKEN_REUSED, "session_ended"}};
+    const char *id = store_str(j->row, OUTBOX_USER_ID), *event = data_of(j, "event");
+    size_t i, n = sizeof(events) / sizeof(events[0]);
+    store_doc *user;
+    apr_status_t status;
+
+    for (i = 0; i < n && (!event || strcmp(events[i].event, event) != 0); i++) {
+    }
+    if (!id || i == n) {
+        return ends(j, JOB_DEAD, id ? "the event is not known" : "the row has no user");
+    }
+    status = store_get(j->store, j->pool, COLL_USERS, id, &user);
+    if (status == STORE_ENOENT) {
+        return ends(j, JOB_DROPPED, "the account is gone");
+    }
+    if (status != APR_SUCCESS) {
+        return store_failed(j, status);
+    }
+    if (j->mail_is_off) {
+        return JOB_SKIPPED;
+    }
+    mail_to(j, user, "security_notice");
+    apr_table_setn(j->values, events[i].value, "1");
+    set_link(j, reset_page, NULL);
+    set_ip(j);
+    return JOB_READY;
+}
+
+job_end job_prepare(job *j)
+{
+    static const struct {
+        const char *kind;
+        job_end (*prepare)(job *j);
+    } kinds[] = {{OUTBOX_FORGOT, forgot},
+                 {OUTBOX_REGISTER, registered},
+                 {OUTBOX_RESEND, resend},
+                 {OUTBOX_NOTICE, notice}};
+    const char *kind = store_str(j->row, OUTBOX_KIND);
+
+    for (size_t i = 0; kind && i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+        if (strcmp(kind, kinds[i].kind) == 0) {
+            return kinds[i].prepare(j);
+        }
+    }
+    return ends(j, JOB_DEAD, "this kind of row is not known");
+}

@@ -1,0 +1,578 @@
+/* test_outbox.c: what becomes of each kind of row, and of rows that cannot be sent. Runs in the
+ * repository's root. */
+#include "outbox_fixture.h"
+
+/* ---- forgotten passwords ---- */
+
+static void a_known_address_gets_its_link(void **state)
+{
+    const char *user = add_user("ann@example.net"), *token, *mail;
+    const char *id = put_old(OUTBOX_FORGOT, "ann@example.net", NULL, "{\"ip\":\"192.0.2.7\"}", 3);
+    store_doc *row, *doc;
+
+    assert_int_equal(work(worker(NULL)), 1);
+    mail = mail_of(id);
+    token = token_in(mail, "/reset-password.html");
+    assert_int_equal(strlen(token), 43);
+    assert_non_null(strstr(mail, "\r\nTo: Ann <ann@example.net>\r\n"));
+    assert_non_null(strstr(mail, "\r\nFrom: Salon A <info@example.com>\r\n"));
+    assert_non_null(strstr(mail, apr_psprintf(pool, "\r\nMessage-Id: <%s@example.com>\r\n", id)));
+    assert_non_null(strstr(mail, "60 minutes"));
+    assert_non_null(strstr(mail, "192.0.2.7"));
+    assert_non_null(strstr(mail, "Europe/Berlin"));
+    doc = token_doc(COLL_RESET_TOKENS, token);
+    assert_non_null(doc);
+    row = row_of(id);
+    assert_string_equal(store_str(doc, RESET_USER_ID), user);
+    assert_string_equal(store_str(doc, RESET_EMAIL), "ann@example.net");
+    assert_false(store_is_null(doc, RESET_USED));
+    assert_int_equal(store_bool(doc, RESET_USED), 0);
+    assert_int_equal(store_time(doc, RESET_EXPIRES_AT),
+                     store_time(row, STORE_CREATED_AT) + apr_time_from_sec(3600));
+    assert_string_equal(store_str(row, OUTBOX_STATE), "sent");
+    assert_true(store_is_null(row, OUTBOX_SEALED));
+    assert_true(store_is_null(row, OUTBOX_LEASE));
+    assert_int_equal(store_int(row, OUTBOX_TRIES), 1);
+    assert_true(store_time(row, OUTBOX_SENT_AT) > 0);
+    assert_int_equal(store_time(row, OUTBOX_EXPIRES_AT) - store_time(row, OUTBOX_SENT_AT),
+                     apr_time_from_sec(30 * 86400));
+    assert_string_equal(log_text, "");
+}
+
+/* The database at rest does not know what was mailed. */
+static void the_token_is_nowhere_else(void **state)
+{
+    const char *token, *id;
+    char *all;
+
+    add_user("ann@example.net");
+    id = put_row(OUTBOX_FORGOT, "ann@example.net", NULL);
+    /* Once with a transport that fails, so that the sealed token stays in the row for a while. */
+    assert_int_equal(work(worker("file:/proc/no/such")), 1);
+    assert_false(store_is_null(row_of(id), OUTBOX_SEALED));
+    make_due();
+    assert_int_equal(work(worker(NULL)), 1);
+    token = token_in(mail_of(id), "/reset-password.html");
+    assert_null(strstr(log_text, token));
+    assert_null(strstr(log_text, "ann@"));
+    all = apr_psprintf(pool, "cat %s/store.db* | grep -c -a -F %s >/dev/null", folder, token);
+    assert_int_not_equal(system(all), 0);
+    all = apr_psprintf(pool, "cat %s/store.db* | grep -c -a -F %s >/dev/null", folder,
+                       biz_sha256_hex(pool, token));
+    assert_int_equal(system(all), 0); /* the search does find what is there */
+}
+
+static void strangers_get_nothing(void **state)
+{
+    const char *none = put_row(OUTBOX_FORGOT, "nobody@example.net", NULL), *off;
+
+    set_user(add_user("off@example.net"), USER_DISABLED);
+    off = put_row(OUTBOX_FORGOT, "off@example.net", NULL);
+    assert_int_equal(work(worker(NULL)), 2);
+    assert_string_equal(state_of(none), "dropped");
+    assert_string_equal(state_of(off), "dropped");
+    assert_int_equal(mails(), 0);
+    assert_int_equal(count(COLL_RESET_TOKENS), 0);
+    assert_string_equal(log_text, "");
+}
+
+static void late_rows_are_dropped(void **state)
+{
+    const char *late, *in_time;
+
+    add_user("ann@example.net");
+    add_user("bob@example.net");
+    late = put_old(OUTBOX_FORGOT, "ann@example.net", NULL, NULL, 3601);
+    in_time = put_old(OUTBOX_FORGOT, "bob@example.net", NULL, NULL, 3590);
+    assert_int_equal(work(worker(NULL)), 2);
+    assert_string_equal(state_of(late), "dropped");
+    assert_string_equal(state_of(in_time), "sent");
+}
+
+static void three_mails_an_hour_and_address(void **state)
+{
+    static const int ages[] = {3700, 3500, 3000, 2000, 1000, 10}; /* the first is too old */
+    static const char *const states[] = {"dropped", "sent", "sent", "sent", "dropped", "dropped"};
+    const char *ids[COUNT(ages)], *other, *resend;
+    outbox *o = worker(NULL);
+
+    add_user("ann@example.net");
+    add_user("bob@example.net");
+    for (size_t i = 0; i < COUNT(ages); i++)
+        ids[i] = put_old(OUTBOX_FORGOT, "ann@example.net", NULL, NULL, ages[i]);
+    other = put_row(OUTBOX_FORGOT, "bob@example.net", NULL);
+    resend = put_row(OUTBOX_RESEND, "ann@example.net", NULL);
+    assert_int_equal(work(o), 8);
+    for (size_t i = 0; i < COUNT(ages); i++)
+        assert_string_equal(state_of(ids[i]), states[i]);
+    assert_string_equal(state_of(other), "sent");
+    assert_string_equal(state_of(resend), "sent"); /* a budget of its own */
+}
+
+static void the_latest_link_alone_is_good(void **state)
+{
+    const char *first, *second, *early, *late;
+    outbox *o = worker(NULL);
+
+    add_user("ann@example.net");
+    first = put_old(OUTBOX_FORGOT, "ann@example.net", NULL, NULL, 20);
+    assert_int_equal(work(o), 1);
+    early = token_in(mail_of(first), "/reset-password.html");
+    assert_int_equal(store_bool(token_doc(COLL_RESET_TOKENS, early), RESET_USED), 0);
+    second = put_old(OUTBOX_FORGOT, "ann@example.net", NULL, NULL, 10);
+    assert_int_equal(work(o), 1);
+    late = token_in(mail_of(second), "/reset-password.html");
+    assert_int_equal(store_bool(token_doc(COLL_RESET_TOKENS, early), RESET_USED), 1);
+    assert_int_equal(store_bool(token_doc(COLL_RESET_TOKENS, late), RESET_USED), 0);
+    /* A row that was held up until a newer one was sent. */
+    first = put_old(OUTBOX_FORGOT, "ann@example.net", NULL, NULL, 15);
+    assert_int_equal(work(o), 1);
+    assert_string_equal(state_of(first), "dropped");
+    assert_null(mail_of(first));
+    assert_int_equal(store_bool(token_doc(COLL_RESET_TOKENS, late), RESET_USED), 0);
+}
+
+static void a_second_run_sends_the_same_link(void **state)
+{
+    const char *id, *token;
+    store_change use[] = {STORE_SET_BOOL(RESET_USED, 1)};
+
+    add_user("ann@example.net");
+    id = put_row(OUTBOX_FORGOT, "ann@example.net", NULL);
+    assert_int_equal(work(worker("file:/proc/no/such")), 1);
+    assert_int_equal(count(COLL_RESET_TOKENS), 1);
+    make_due();
+    assert_int_equal(work(worker(NULL)), 1);
+    token = token_in(mail_of(id), "/reset-password.html");
+    assert_int_equal(count(COLL_RESET_TOKENS), 1);
+    assert_int_equal(store_bool(token_doc(COLL_RESET_TOKENS, token), RESET_USED), 0);
+
+    /* Killed between sending and settling, and the link was used meanwhile. */
+    id = put_row(OUTBOX_FORGOT, "ann@example.net", NULL);
+    assert_int_equal(work(worker("file:/proc/no/such")), 1);
+    {
+        store_cond conds[] = {STORE_EQ_BOOL(RESET_USED, 0)};
+        store_query query = {.coll = COLL_RESET_TOKENS, .conds = conds, .n_conds = 1, .limit = 10};
+        int changed;
+
+        assert_ok(store_update_each(st, pool, &query, use, 1, &changed));
+    }
+    make_due();
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_string_equal(state_of(id), "dropped");
+    assert_null(mail_of(id));
+}
+
+static void a_row_sealed_by_another_key_gets_a_new_link(void **state)
+{
+    const char *id;
+    store_change change[] = {STORE_SET_STR(OUTBOX_SEALED, "AQIDBA")};
+
+    add_user("ann@example.net");
+    id = put_row(OUTBOX_FORGOT, "ann@example.net", NULL);
+    assert_ok(store_update(st, pool, COLL_OUTBOX, id, NULL, 0, change, 1, NULL));
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_non_null(token_doc(COLL_RESET_TOKENS, token_in(mail_of(id), "/reset-password.html")));
+}
+
+/* ---- registration ---- */
+
+static void a_new_account_is_asked_to_confirm(void **state)
+{
+    const char *user = add_user("ann@example.net");
+    const char *id = put_row(OUTBOX_REGISTER, "ann@example.net", user);
+    store_doc *doc;
+
+    assert_int_equal(work(worker(NULL)), 1);
+    doc = token_doc(COLL_VERIFY_TOKENS, token_in(mail_of(id), "/verify-email.html"));
+    assert_non_null(doc);
+    assert_string_equal(store_str(doc, VERIFY_USER_ID), user);
+    assert_string_equal(store_str(doc, VERIFY_EMAIL), "ann@example.net");
+    assert_int_equal(store_bool(doc, VERIFY_USED), 0);
+    assert_int_equal(store_time(doc, VERIFY_EXPIRES_AT),
+                     store_time(row_of(id), STORE_CREATED_AT) + apr_time_from_sec(48 * 3600));
+    assert_non_null(strstr(mail_of(id), "Subject: Confirm your address at Salon A\r\n"));
+    assert_non_null(strstr(mail_of(id), "48 hours"));
+}
+
+static void a_taken_address_is_told(void **state)
+{
+    const char *id;
+
+    add_user("ann@example.net");
+    id = put_row(OUTBOX_REGISTER, "ann@example.net", "usr_somebodyelse");
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_non_null(strstr(mail_of(id), "Subject: Your existing account at Salon A\r\n"));
+    assert_null(strstr(mail_of(id), "token"));
+    assert_int_equal(count(COLL_VERIFY_TOKENS), 0);
+    for (int i = 0; i < 4; i++)
+        id = put_row(OUTBOX_REGISTER, "ann@example.net", "usr_somebodyelse");
+    assert_int_equal(work(worker(NULL)), 4);
+    assert_int_equal(mails(), 3);
+    assert_string_equal(state_of(id), "dropped");
+}
+
+static void an_account_may_still_be_on_its_way(void **state)
+{
+    const char *young = put_row(OUTBOX_REGISTER, "ann@example.net", "usr_1");
+    const char *old = put_old(OUTBOX_REGISTER, "bob@example.net", "usr_2", NULL, 121);
+    outbox *o = worker(NULL);
+    store_doc *row;
+
+    assert_int_equal(work(o), 2);
+    row = row_of(young);
+    assert_string_equal(store_str(row, OUTBOX_STATE), "queued");
+    assert_int_equal(store_int(row, OUTBOX_TRIES), 0); /* waiting does not count */
+    assert_true(store_is_null(row, OUTBOX_LEASE));
+    assert_in_range(store_time(row, OUTBOX_DUE_AT) - apr_time_now(), apr_time_from_sec(10),
+                    apr_time_from_sec(15));
+    assert_string_equal(state_of(old), "dropped");
+    assert_int_equal(work(o), 0);
+    add_user("ann@example.net");
+    make_due();
+    assert_int_equal(work(o), 1);
+    assert_string_equal(state_of(young), "sent");
+}
+
+static void confirmed_addresses_are_left_alone(void **state)
+{
+    const char *user = add_user("ann@example.net"), *resend, *registered, *stranger;
+
+    set_user(user, USER_EMAIL_VERIFIED);
+    resend = put_row(OUTBOX_RESEND, "ann@example.net", NULL);
+    registered = put_row(OUTBOX_REGISTER, "ann@example.net", user);
+    stranger = put_row(OUTBOX_RESEND, "nobody@example.net", NULL);
+    assert_int_equal(work(worker(NULL)), 3);
+    assert_string_equal(state_of(resend), "dropped");
+    assert_string_equal(state_of(registered), "dropped");
+    assert_string_equal(state_of(stranger), "dropped");
+    assert_int_equal(mails(), 0);
+}
+
+static void a_link_to_confirm_can_be_asked_for_again(void **state)
+{
+    const char *ids[4], *late;
+
+    add_user("ann@example.net");
+    add_user("bob@example.net");
+    for (int i = 0; i < 4; i++)
+        ids[i] = put_old(OUTBOX_RESEND, "ann@example.net", NULL, NULL, 10 - i);
+    late = put_old(OUTBOX_RESEND, "bob@example.net", NULL, NULL, 48 * 3600 + 1);
+    assert_int_equal(work(worker(NULL)), 5);
+    for (int i = 0; i < 3; i++)
+        assert_non_null(
+            token_doc(COLL_VERIFY_TOKENS, token_in(mail_of(ids[i]), "/verify-email.html")));
+    assert_string_equal(state_of(ids[3]), "dropped");
+    assert_string_equal(state_of(late), "dropped");
+}
+
+/* ---- notices ---- */
+
+static void users_are_told_what_happened(void **state)
+{
+    static const struct {
+        const char *data, *state, *subject;
+    } cases[] = {
+        {"{\"event\":\"password_changed\",\"ip\":\"192.0.2.7\"}", "sent",
+         "Your password was changed at Salon A"},
+        {"{\"event\":\"password_reset\"}", "sent", "Your password was changed at Salon A"},
+        {"{\"event\":\"token_reused\"}", "sent", "A session was ended at Salon A"},
+        {"{\"event\":\"moon_landing\"}", "dead", NULL},
+        {"{\"event\":7}", "dead", NULL},
+        {"{", "dead", NULL},
+        {NULL, "dead", NULL},
+    };
+    const char *user = add_user("ann@example.net"), *gone, *nobody;
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const char *id = put_old(OUTBOX_NOTICE, NULL, user, cases[i].data, 0);
+
+        assert_int_equal(work(worker(NULL)), 1);
+        assert_string_equal(state_of(id), cases[i].state);
+        if (cases[i].subject)
+            assert_non_null(
+                strstr(mail_of(id), apr_psprintf(pool, "Subject: %s\r\n", cases[i].subject)));
+    }
+    gone = put_old(OUTBOX_NOTICE, NULL, "usr_gone", cases[0].data, 0);
+    nobody = put_old(OUTBOX_NOTICE, NULL, NULL, cases[0].data, 0);
+    assert_int_equal(work(worker(NULL)), 2);
+    assert_string_equal(state_of(gone), "dropped");
+    assert_string_equal(state_of(nobody), "dead");
+}
+
+static void dates_are_those_of_the_user(void **state)
+{
+    const char *user = add_user("ann@example.net"), *id;
+    store_change change[] = {STORE_SET_STR(USER_TIMEZONE, "Asia/Tokyo"),
+                             STORE_SET_STR(USER_LOCALE, "de-DE")};
+
+    assert_ok(store_update(st, pool, COLL_USERS, user, NULL, 0, change, 2, NULL));
+    id = put_row(OUTBOX_FORGOT, "ann@example.net", NULL);
+    assert_int_equal(work(worker(NULL)), 1);
+    /* There is no German template: no German date in an English text. */
+    assert_non_null(strstr(mail_of(id), "(Asia/Tokyo, UTC+9)"));
+    assert_non_null(strstr(mail_of(id), "day"));
+}
+
+/* ---- what cannot be sent ---- */
+
+static void poison_does_not_stop_the_queue(void **state)
+{
+    const char *user = add_user("ann@example.net");
+    const char *unknown = put_old("no_such_kind", "x", NULL, "\"", 60);
+    const char *nothing = put_old(NULL, NULL, NULL, NULL, 50);
+    const char *empty = put_old(OUTBOX_FORGOT, NULL, NULL, NULL, 40);
+    const char *nameless = put_old(OUTBOX_REGISTER, "ann@example.net", NULL, NULL, 30), *odd;
+    const char *good = put_row(OUTBOX_REGISTER, "ann@example.net", user);
+    store_change change[] = {STORE_SET_STR(USER_EMAIL, "no address")};
+
+    assert_int_equal(work(worker(NULL)), 5);
+    assert_string_equal(state_of(unknown), "dead");
+    assert_string_equal(store_str(row_of(unknown), OUTBOX_LAST_ERROR),
+                        "this kind of row is not known");
+    assert_string_equal(state_of(nothing), "dead");
+    assert_string_equal(state_of(empty), "dead");
+    assert_string_equal(state_of(nameless), "dead");
+    assert_string_equal(state_of(good), "sent");
+    assert_int_equal(count_of(log_text, "BZ0604"), 4);
+    assert_ok(store_update(st, pool, COLL_USERS, user, NULL, 0, change, 1, NULL));
+    odd = put_old(OUTBOX_NOTICE, NULL, user, "{\"event\":\"token_reused\"}", 0);
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_string_equal(state_of(odd), "dead");
+}
+
+static void a_row_that_kills_its_workers_dies(void **state)
+{
+    const char *id, *last;
+    store_change ten[] = {STORE_SET_INT(OUTBOX_TRIES, 10)},
+                 nine[] = {STORE_SET_INT(OUTBOX_TRIES, 9)};
+
+    add_user("ann@example.net");
+    id = put_row(OUTBOX_FORGOT, "ann@example.net", NULL);
+    last = put_row(OUTBOX_FORGOT, "ann@example.net", NULL);
+    assert_ok(store_update(st, pool, COLL_OUTBOX, id, NULL, 0, ten, 1, NULL));
+    assert_ok(store_update(st, pool, COLL_OUTBOX, last, NULL, 0, nine, 1, NULL));
+    assert_int_equal(work(worker(NULL)), 2);
+    assert_string_equal(state_of(id), "dead");
+    assert_null(mail_of(id));
+    assert_string_equal(state_of(last), "sent");
+}
+
+static void without_a_transport_rows_are_skipped(void **state)
+{
+    const char *first, *second, *stranger = put_row(OUTBOX_FORGOT, "nobody@example.net", NULL);
+    outbox *off = worker("off");
+
+    add_user("ann@example.net");
+    first = put_row(OUTBOX_FORGOT, "ann@example.net", NULL);
+    second = put_row(OUTBOX_RESEND, "ann@example.net", NULL);
+    assert_int_equal(work(off), 3);
+    assert_string_equal(state_of(first), "skipped");
+    assert_string_equal(state_of(second), "skipped");
+    assert_string_equal(state_of(stranger), "dropped");
+    assert_int_equal(count(COLL_RESET_TOKENS), 0);
+    assert_int_equal(count_of(log_text, "BZ0601"), 1); /* once a minute */
+    assert_non_null(strstr(log_text, apr_psprintf(pool, "forgot_password %s", first)));
+    assert_null(strstr(log_text, "ann"));
+    assert_ok(outbox_retry(st, pool, first));
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_string_equal(state_of(first), "sent");
+}
+
+static void a_broken_transport_costs_no_tries(void **state)
+{
+    outbox *o = worker("file:/proc/no/such");
+    const char *ids[3];
+    store_doc *row;
+
+    add_user("ann@example.net");
+    for (int i = 0; i < 3; i++)
+        ids[i] = put_old(OUTBOX_FORGOT, "ann@example.net", NULL, NULL, 30 - i);
+    assert_int_equal(work(o), 1); /* the others are not even tried */
+    row = row_of(ids[0]);
+    assert_string_equal(store_str(row, OUTBOX_STATE), "queued");
+    assert_int_equal(store_int(row, OUTBOX_TRIES), 0);
+    assert_true(store_is_null(row, OUTBOX_LEASE));
+    assert_non_null(strstr(store_str(row, OUTBOX_LAST_ERROR), "/proc/no/such"));
+    assert_in_range(store_time(row, OUTBOX_DUE_AT) - apr_time_now(), apr_time_from_sec(25),
+                    apr_time_from_sec(30));
+    assert_int_equal(work(o), 0); /* paused */
+    assert_int_equal(work(worker("file:/proc/no/such")), 1);
+    assert_int_equal(count_of(log_text, "BZ0602"), 1); /* once a minute */
+    assert_true(strncmp(log_text, "0 BZ0602", 8) == 0);
+    make_due();
+    assert_int_equal(work(worker(NULL)), 3);
+    assert_int_equal(mails() >= 1, 1);
+    assert_string_equal(state_of(ids[2]), "sent");
+}
+
+static void refusals_and_delays_of_a_server(void **state)
+{
+    const char *argv[] = {"python3", "tests/lib/smtpd.py", path_of("journal"), NULL};
+    child server = child_start(argv, "");
+    outbox *o = worker(apr_psprintf(pool, "smtp://127.0.0.1:%d", server.port));
+    const char *refused, *grey, *good;
+    store_doc *row;
+
+    add_user("refuse@example.net");
+    add_user("grey@example.net");
+    add_user("good@example.net");
+    refused = put_old(OUTBOX_FORGOT, "refuse@example.net", NULL, NULL, 30);
+    grey = put_old(OUTBOX_FORGOT, "grey@example.net", NULL, NULL, 20);
+    good = put_old(OUTBOX_FORGOT, "good@example.net", NULL, NULL, 10);
+    assert_int_equal(work(o), 3);
+    assert_string_equal(state_of(refused), "dead");
+    assert_non_null(strstr(store_str(row_of(refused), OUTBOX_LAST_ERROR), "550"));
+    assert_true(store_is_null(row_of(refused), OUTBOX_SEALED));
+    assert_string_equal(state_of(good), "sent");
+    row = row_of(grey);
+    assert_string_equal(store_str(row, OUTBOX_STATE), "queued");
+    assert_int_equal(store_int(row, OUTBOX_TRIES), 1);
+    assert_in_range(store_time(row, OUTBOX_DUE_AT) - apr_time_now(), apr_time_from_sec(20),
+                    apr_time_from_sec(36));
+    assert_non_null(strstr(store_str(row, OUTBOX_LAST_ERROR), "451"));
+    for (int i = 2; i <= OUTBOX_MAX_TRIES; i++) {
+        make_due();
+        assert_string_equal(state_of(grey), "queued");
+        assert_int_equal(work(worker(apr_psprintf(pool, "smtp://127.0.0.1:%d", server.port))), 1);
+        assert_int_equal(store_int(row_of(grey), OUTBOX_TRIES), i);
+    }
+    assert_string_equal(state_of(grey), "dead");
+    assert_null(strstr(log_text, "@example.net"));
+    assert_int_equal(count_of(log_text, "BZ0604"), 2);
+    assert_int_equal(count_of(log_text, "BZ0603"), 1);
+    child_stop(&server);
+}
+
+static void a_server_that_is_away_is_not_asked_for_each_row(void **state)
+{
+    outbox *o = worker("smtp://127.0.0.1:1"); /* nobody listens */
+    char address[64];
+
+    for (int i = 0; i < 10; i++) {
+        snprintf(address, sizeof(address), "u%d@example.net", i);
+        add_user(address);
+        put_row(OUTBOX_FORGOT, apr_pstrdup(pool, address), NULL);
+    }
+    assert_int_equal(work(o), 3);
+    assert_int_equal(work(o), 0);
+}
+
+/* ---- leases, stopping, retrying ---- */
+
+static void a_leased_row_is_left_alone(void **state)
+{
+    const char *id;
+    store_change lease[] = {STORE_SET_STR(OUTBOX_LEASE, "somebody"),
+                            STORE_SET_TIME(OUTBOX_DUE_AT, apr_time_now() + apr_time_from_sec(60))};
+
+    add_user("ann@example.net");
+    id = put_row(OUTBOX_FORGOT, "ann@example.net", NULL);
+    assert_ok(store_update(st, pool, COLL_OUTBOX, id, NULL, 0, lease, 2, NULL));
+    assert_int_equal(work(worker(NULL)), 0);
+    assert_int_equal(outbox_retry(st, pool, id), STORE_ECOND);
+    make_due(); /* the lease ends */
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_string_equal(state_of(id), "sent");
+}
+
+static void work_stops_between_rows(void **state)
+{
+    static const volatile int stopping = 1;
+    outbox *o = worker(NULL);
+    int worked = 7;
+
+    add_user("ann@example.net");
+    put_row(OUTBOX_FORGOT, "ann@example.net", NULL);
+    assert_ok(outbox_work(o, pool, &stopping, &worked));
+    assert_int_equal(worked, 0);
+    for (int i = 0; i < 30; i++)
+        put_row(OUTBOX_FORGOT, "nobody@example.net", NULL);
+    assert_int_equal(work(o), OUTBOX_BATCH);
+    assert_int_equal(work(o), 31 - OUTBOX_BATCH);
+}
+
+static void rows_are_made_due_and_retried(void **state)
+{
+    biz_json *data = biz_json_object(pool);
+    store_cond conds[] = {STORE_EQ_STR(OUTBOX_STATE, "queued")};
+    store_query query = {
+        .coll = COLL_OUTBOX, .index = "outbox_due", .conds = conds, .n_conds = 1, .limit = 1};
+    store_change later[] = {STORE_SET_TIME(OUTBOX_DUE_AT, apr_time_now() + apr_time_from_sec(600)),
+                            STORE_SET_INT(OUTBOX_TRIES, 4)};
+    const char *id;
+    store_doc *row;
+
+    add_user("ann@example.net");
+    biz_json_set_str(data, "ip", "192.0.2.7");
+    assert_ok(outbox_put(st, pool, OUTBOX_FORGOT, "ann@example.net", NULL, data));
+    assert_ok(store_find_one(st, pool, &query, &row));
+    id = store_doc_id(row);
+    assert_string_equal(store_str(row, OUTBOX_DATA), "{\"ip\":\"192.0.2.7\"}");
+    assert_true(store_time(row, OUTBOX_DUE_AT) <= apr_time_now());
+    assert_ok(store_update(st, pool, COLL_OUTBOX, id, NULL, 0, later, 2, NULL));
+    assert_int_equal(work(worker(NULL)), 0);
+    assert_ok(outbox_retry(st, pool, id)); /* waiting: now */
+    assert_int_equal(store_int(row_of(id), OUTBOX_TRIES), 0);
+    usleep(1500);
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_int_equal(outbox_retry(st, pool, id), STORE_ECOND); /* sent */
+    assert_int_equal(outbox_retry(st, pool, "obx_none"), STORE_ENOENT);
+    id = put_row("no_such_kind", NULL, NULL);
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_string_equal(state_of(id), "dead");
+    assert_ok(outbox_retry(st, pool, id));
+    assert_string_equal(state_of(id), "queued");
+    assert_true(store_is_null(row_of(id), OUTBOX_EXPIRES_AT));
+}
+
+static void delays_double_to_six_hours(void **state)
+{
+    static const int seconds[] = {30,   60,   120,  240,   480,   960,
+                                  1920, 3840, 7680, 15360, 21600, 21600};
+
+    for (int i = 0; i < (int)COUNT(seconds); i++) {
+        apr_interval_time_t middle = apr_time_from_sec(seconds[i]);
+
+        assert_int_equal(outbox_backoff(i + 1, 200), middle);
+        for (unsigned r = 0; r < 1000; r += 7)
+            assert_in_range(outbox_backoff(i + 1, r), middle / 10 * 8, middle / 10 * 12);
+        assert_true(outbox_backoff(i + 1, 0) < outbox_backoff(i + 1, 400));
+    }
+    assert_int_equal(outbox_backoff(1000000, 200), apr_time_from_sec(21600));
+    assert_in_range(outbox_backoff(1, 0xffffffffU), apr_time_from_sec(24), apr_time_from_sec(36));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        OUTBOX_TEST(a_known_address_gets_its_link),
+        OUTBOX_TEST(the_token_is_nowhere_else),
+        OUTBOX_TEST(strangers_get_nothing),
+        OUTBOX_TEST(late_rows_are_dropped),
+        OUTBOX_TEST(three_mails_an_hour_and_address),
+        OUTBOX_TEST(the_latest_link_alone_is_good),
+        OUTBOX_TEST(a_second_run_sends_the_same_link),
+        OUTBOX_TEST(a_row_sealed_by_another_key_gets_a_new_link),
+        OUTBOX_TEST(a_new_account_is_asked_to_confirm),
+        OUTBOX_TEST(a_taken_address_is_told),
+        OUTBOX_TEST(an_account_may_still_be_on_its_way),
+        OUTBOX_TEST(confirmed_addresses_are_left_alone),
+        OUTBOX_TEST(a_link_to_confirm_can_be_asked_for_again),
+        OUTBOX_TEST(users_are_told_what_happened),
+        OUTBOX_TEST(dates_are_those_of_the_user),
+        OUTBOX_TEST(poison_does_not_stop_the_queue),
+        OUTBOX_TEST(a_row_that_kills_its_workers_dies),
+        OUTBOX_TEST(without_a_transport_rows_are_skipped),
+        OUTBOX_TEST(a_broken_transport_costs_no_tries),
+        OUTBOX_TEST(refusals_and_delays_of_a_server),
+        OUTBOX_TEST(a_server_that_is_away_is_not_asked_for_each_row),
+        OUTBOX_TEST(a_leased_row_is_left_alone),
+        OUTBOX_TEST(work_stops_between_rows),
+        OUTBOX_TEST(rows_are_made_due_and_retried),
+        OUTBOX_TEST(delays_double_to_six_hours),
+    };
+
+    outbox_start();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
