@@ -40,11 +40,11 @@ typedef struct {
     apr_array_header_t *rules;   /* limit_rule * */
     int rules_off;               /* BizApiRateLimit off */
     apr_table_t *brand, *secrets, *provider_urls;
-    long max_body;        /* 0: not given */
-    unsigned slots;       /* 0: not given */
-    int require_verified; /* -1: not given */
-    int has_own;
-    business *serves; /* set at startup */
+    long max_body;         /* 0: not given */
+    unsigned slots;        /* 0: not given */
+    int require_verified;  /* -1: not given */
+    const server_rec *own; /* the server whose section has directives of ours */
+    business *serves;      /* set at startup */
 } server_conf;
 
 enum { MAX_BODY_DEFAULT = 65536, MAX_BODY_LEAST = 1024, MAX_BODY_MOST = 16 << 20 };
@@ -98,7 +98,7 @@ static server_conf *own_conf(cmd_parms *cmd)
 {
     server_conf *conf = conf_of(cmd->server);
 
-    conf->has_own = 1;
+    conf->own = cmd->server;
     return conf;
 }
 
@@ -514,9 +514,10 @@ biz_settings *bizapi_settings(apr_pool_t *pool, server_rec *s, const char **why)
     return set;
 }
 
+/* A virtual host without any directive of ours shares the main server's configuration itself. */
 int bizapi_has_own(const server_rec *s)
 {
-    return conf_of(s)->has_own;
+    return conf_of(s)->own == s;
 }
 
 unsigned bizapi_rate_slots(const server_rec *main)
