@@ -74,9 +74,19 @@ static inline int open_for_test(void **state)
     return 0;
 }
 
+/* Processes that a failed test has left; see jobs below. */
+static pid_t left_over[32];
+
 static inline int close_after_test(void **state)
 {
     (void)state;
+    for (size_t i = 0; i < sizeof(left_over) / sizeof(left_over[0]); i++) {
+        if (left_over[i]) {
+            kill(left_over[i], SIGKILL);
+            waitpid(left_over[i], NULL, 0);
+            left_over[i] = 0;
+        }
+    }
     apr_pool_destroy(pool);
     st = NULL;
     return 0;
@@ -208,6 +218,7 @@ static inline void jobs_add(jobs *all, int ready[2], int start[2], int out[2], c
         execl("/proc/self/exe", "test_store", "--job", name, url, number, argument, NULL);
         _exit(127);
     }
+    left_over[all->count] = pid;
     all->pids[all->count++] = pid;
 }
 
@@ -263,6 +274,7 @@ static inline void jobs_end(jobs *all, int killed)
         int status;
 
         assert_int_equal(waitpid(all->pids[i], &status, 0), all->pids[i]);
+        left_over[i] = 0;
         if (killed) {
             assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
         } else {
