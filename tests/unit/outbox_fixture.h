@@ -78,6 +78,20 @@ static inline void outbox_start(void)
     biz_json_init();
 }
 
+static inline void set_up_business(void)
+{
+    settings = apr_pcalloc(pool, sizeof(*settings));
+    settings->server_name = "portal.example.com";
+    settings->frontend_url = "https://portal.example.com";
+    settings->mail_from = "info@example.com";
+    settings->brand = apr_table_make(pool, 4);
+    settings->secrets = apr_table_make(pool, 4);
+    settings->provider_urls = apr_table_make(pool, 4);
+    apr_table_setn(settings->brand, "name", "Salon A");
+    apr_table_setn(settings->brand, "timezone", "Europe/Berlin");
+    shared = apr_pcalloc(pool, sizeof(*shared));
+}
+
 static inline int outbox_setup(void **state)
 {
     const char *why = NULL;
@@ -88,17 +102,8 @@ static inline int outbox_setup(void **state)
         return 1;
     log_text[0] = '\0';
     biz_log_to(keep_log);
-    settings = apr_pcalloc(pool, sizeof(*settings));
-    settings->server_name = "portal.example.com";
-    settings->frontend_url = "https://portal.example.com";
-    settings->mail_from = "info@example.com";
-    settings->brand = apr_table_make(pool, 4);
-    settings->secrets = apr_table_make(pool, 4);
-    settings->provider_urls = apr_table_make(pool, 4);
-    apr_table_setn(settings->brand, "name", "Salon A");
-    apr_table_setn(settings->brand, "timezone", "Europe/Berlin");
+    set_up_business();
     templates = mail_templates_load(pool, "conf/mail", &why);
-    shared = apr_pcalloc(pool, sizeof(*shared));
     st = open_store();
     return templates == NULL;
 }
