@@ -519,8 +519,11 @@ static apr_status_t sqlite_ping(store *s, apr_pool_t *pool)
     if (rv) {
         return rv;
     }
-    rc = sqlite3_exec(c->db, "BEGIN IMMEDIATE; SELECT value FROM bizapi_meta; ROLLBACK", NULL, NULL,
-                      NULL);
+    /* On a file that may only be read, BEGIN IMMEDIATE is content with reading. */
+    rc = sqlite3_db_readonly(c->db, "main") == 1
+             ? SQLITE_READONLY
+             : sqlite3_exec(c->db, "BEGIN IMMEDIATE; SELECT value FROM bizapi_meta; ROLLBACK", NULL,
+                            NULL, NULL);
     return done(c, rc);
 }
 

@@ -428,6 +428,11 @@ apr_status_t sq_acquire(store *s, sq_mode mode, sq_conn **out)
         close_conn(c);
         c = NULL;
     }
+    /* Opened while there was no right to write: by now there may be one. */
+    if (c && mode != SQ_READ && sqlite3_db_readonly(c->db, "main") == 1) {
+        close_conn(c);
+        c = NULL;
+    }
     if (!c) {
         rv = open_conn(q, deadline, &c);
         if (rv) {

@@ -2,6 +2,7 @@
  * line that says what to do. Called by sqlite*.c alone. */
 #include "sqlite.h"
 
+#include <errno.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -146,6 +147,6 @@ apr_status_t sq_status(sq_store *q, sqlite3 *db, int rc)
     apr_snprintf(detail, sizeof(detail), "SQLite %d: %s%s%s", rc,
                  db && sqlite3_extended_errcode(db) == rc ? sqlite3_errmsg(db) : sqlite3_errstr(rc),
                  system ? ", " : "", system ? strerror(system) : "");
-    sq_say(q, line_of(rc), detail);
+    sq_say(q, system == ENOSPC || system == EDQUOT ? SQ_FULL : line_of(rc), detail);
     return STORE_EUNAVAIL;
 }

@@ -392,6 +392,65 @@ static void a_write_that_fails(void **state)
     fill_and_go_on(no_limit, "BZ0203");
 }
 
+/* ---- rights; root has them all, so somebody else tries ---- */
+
+static void expect(const char *what, apr_status_t is, apr_status_t wanted, const char *number)
+{
+    if (is != wanted || (number && strncmp(log_line, number, 6) != 0)) {
+        printf("failed: %s: %s (%.200s)\n", what, store_strerror(pool, is), log_line);
+    }
+    log_line[0] = '\0';
+}
+
+static int job_nobody(int number, const char *argument)
+{
+    const char *id;
+
+    (void)number;
+    snprintf(dir, sizeof(dir), "%s", argument);
+    path = apr_pstrcat(pool, dir, "/store.db", NULL);
+    biz_log_to(keep_line);
+    job_wait_only();
+    if (geteuid() == 0 && (setgid(65534) || setuid(65534))) {
+        return 1;
+    }
+    chmod(dir, 0500);
+    st = open_store(url, apr_time_from_sec(2));
+    expect("no right to make it", insert_user(&id), STORE_EUNAVAIL, "BZ0204");
+    chmod(dir, 0700);
+    expect("the right is there", insert_user(&id), APR_SUCCESS, NULL);
+    start_over();
+    biz_log_to(keep_line);
+    chmod(path, 0400);
+    st = open_store(url, apr_time_from_sec(2));
+    expect("no right to write it", insert_user(&id), STORE_EUNAVAIL, "BZ0205");
+    expect("no right to write it", store_ping(st, pool), STORE_EUNAVAIL, NULL);
+    chmod(path, 0000);
+    start_over();
+    st = open_store(url, apr_time_from_sec(2));
+    expect("no right to read it", get_user("usr_x"), STORE_EUNAVAIL, "BZ0204");
+    chmod(path, 0600);
+    expect("the right is back", get_user("usr_x"), STORE_ENOENT, NULL);
+    expect("the right is back", insert_user(&id), APR_SUCCESS, NULL);
+    return 0;
+}
+
+static void files_without_rights(void **state)
+{
+    const char *line;
+    jobs all;
+
+    (void)state;
+    if (geteuid() == 0) {
+        assert_int_equal(chown(dir, 65534, 65534), 0);
+    }
+    jobs_begin(&all, 1, "nobody", dir);
+    while ((line = jobs_line(&all)) != NULL) {
+        fail_msg("%s", line);
+    }
+    jobs_end(&all, 0);
+}
+
 /* ---- a power cut: what lies on the disk at one moment, without the shared memory ---- */
 
 static int job_write(int number, const char *argument)
@@ -453,11 +512,8 @@ static void a_copy_taken_at_any_moment_is_whole(void **state)
 
 int main(int argc, char **argv)
 {
-    static const job list[] = {{"hold", job_hold},
-                               {"idle", job_idle},
-                               {"full", job_full},
-                               {"write", job_write},
-                               {NULL, NULL}};
+    static const job list[] = {{"hold", job_hold}, {"idle", job_idle},   {"nobody", job_nobody},
+                               {"full", job_full}, {"write", job_write}, {NULL, NULL}};
     const struct CMUnitTest tests[] = {
         T(a_lock_held_by_another_process),
         T(writers_that_wait_leave_connections_to_readers),
@@ -472,6 +528,7 @@ int main(int argc, char **argv)
         T(a_damaged_page),
         T(a_full_disk),
         T(a_write_that_fails),
+        T(files_without_rights),
         T(a_copy_taken_at_any_moment_is_whole),
     };
     int failed = job_start(list, argc, argv);
