@@ -239,14 +239,21 @@ static biz_json *success_schema(apr_pool_t *pool, const biz_route *route)
     return schema;
 }
 
-static biz_json *success_response(apr_pool_t *pool, const biz_route *route)
+static biz_json *route_headers(apr_pool_t *pool, const biz_route *route)
 {
-    biz_json *response = biz_json_object(pool), *headers = common_headers(pool);
+    biz_json *headers = common_headers(pool);
 
     if (route->flags & BIZ_PERSONAL)
         add_header(pool, headers, "Cache-Control");
     if (route->flags & BIZ_VERSIONED)
         add_header(pool, headers, "ETag");
+    return headers;
+}
+
+static biz_json *success_response(apr_pool_t *pool, const biz_route *route)
+{
+    biz_json *response = biz_json_object(pool), *headers = route_headers(pool, route);
+
     if (route->flags & BIZ_IDEMPOTENT)
         add_header(pool, headers, "Idempotent-Replayed");
     biz_json_set_str(response, "description", route->flags & BIZ_CREATES ? "Made" : "Done");
@@ -257,7 +264,7 @@ static biz_json *success_response(apr_pool_t *pool, const biz_route *route)
 
 static biz_json *responses_of(apr_pool_t *pool, const biz_route *route, biz_json *components)
 {
-    biz_json *responses = biz_json_object(pool), *headers;
+    biz_json *responses = biz_json_object(pool);
     uint64_t all = failures_of(route);
     int status;
 
@@ -266,10 +273,8 @@ static biz_json *responses_of(apr_pool_t *pool, const biz_route *route, biz_json
     if ((route->flags & BIZ_VERSIONED) && is_get(route)) {
         biz_json *unchanged = biz_json_object(pool);
 
-        headers = common_headers(pool);
-        add_header(pool, headers, "ETag");
         biz_json_set_str(unchanged, "description", "As If-None-Match has it");
-        biz_json_set(unchanged, "headers", headers);
+        biz_json_set(unchanged, "headers", route_headers(pool, route));
         biz_json_set(responses, "304", unchanged);
     }
     for (status = 400; status < 600; status++)

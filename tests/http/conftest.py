@@ -34,6 +34,7 @@ def log_guard(request):
         server.close()
     assert not bad, "unexpected lines in the error log:\n" + "\n".join(bad)
     assert not missing, f"announced, but not in the error log: {sorted(missing)}"
+    harness.check_leaks()
 
 
 def started(node, arguments):
@@ -63,6 +64,7 @@ def module_server(request):
         bad += server.log_problems(may)[0]
         server.close()
     assert not bad, "unexpected lines in the error log at the stop:\n" + "\n".join(bad)
+    harness.check_leaks()
 
 
 @pytest.fixture(scope="module")

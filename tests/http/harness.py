@@ -18,6 +18,10 @@ After each test every new line of level warn or worse, and every line that is no
 `@pytest.mark.bz(number...)` must appear, `@pytest.mark.bz_may(number...)` may; AHnnnnn works alike,
 and so does any other piece of the line. `Server(may=(...))` announces for a server's whole life.
 
+Every answer to a request of Api is held against the API's own OpenAPI document (document.py), unless
+the request, or the Api, says `undocumented=True`; and every log of a server is searched for the passwords and
+tokens that went in and out (leaks.py) when it closes.
+
 Environment: BIZ_BUILD (folder of mod_bizapi.so, default build/), BIZ_MPM (event, worker, prefork),
 BIZ_PRELOAD (LD_PRELOAD for the server: a sanitizer's runtime), BIZ_KEEP=1 (keep the folders).
 """
@@ -37,6 +41,9 @@ import time
 
 import httpx
 from httpcore.backends.sync import SyncBackend
+
+import document
+import leaks
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("BIZ_BUILD") or REPO / "build").resolve()
@@ -128,8 +135,9 @@ class NoDelay(SyncBackend):
 class Api:
     """A client with one address. Paths are under /api/v1 unless `raw_path` is used."""
 
-    def __init__(self, server, ip=None, https=False, http2=False, host=None):
+    def __init__(self, server, ip=None, https=False, http2=False, host=None, undocumented=False):
         self.server, self.ip, self.host = server, ip or new_ip(), host
+        self.undocumented = undocumented
         base = f"https://localhost:{server.https_port}" if https else server.url
         self.http = httpx.Client(base_url=base, trust_env=False, timeout=30, http2=http2,
                                  http1=not http2,
@@ -137,7 +145,7 @@ class Api:
         self.http._transport._pool._network_backend = NoDelay()
 
     def request(self, method, path, *, json=_GONE, body=None, token=None, origin=None, ip=None,
-                headers=None, params=None, raw_path=False):
+                headers=None, params=None, raw_path=False, undocumented=False):
         """`json` is sent as JSON, `body` as it is (give the Content-Type in headers)."""
         sent = {"X-Forwarded-For": ip or self.ip}
         if self.host:
@@ -150,8 +158,14 @@ class Api:
         if origin:
             sent["Origin"] = origin
         sent.update(headers or {})
-        return Answer(self.http.request(method, path if raw_path else PREFIX + path, content=body,
-                                        headers=sent, params=params))
+        answer = Answer(self.http.request(method, path if raw_path else PREFIX + path,
+                                          content=body, headers=sent, params=params))
+        for text in (body if isinstance(body, bytes) else b"", answer.body):
+            self.server.secrets |= leaks.in_bytes(text)
+        self.server.secrets.update(leaks.parts(token or ""))
+        if not (raw_path or undocumented or self.undocumented):
+            document.check(method, path, answer)
+        return answer
 
     def get(self, path, **more):
         return self.request("GET", path, **more)
@@ -227,6 +241,12 @@ class Mailbox:
         return message
 
 
+def check_leaks():
+    """Fails where a server that was closed has left a secret in a log."""
+    leaked, Server.leaked = Server.leaked, []
+    assert not leaked, "secrets in logs:\n" + "\n".join(leaked)
+
+
 class Server:
     """One Apache. Arguments:
     conf      text for the main server (BizApi directives, anything)
@@ -242,6 +262,7 @@ class Server:
     start     False: configured only
     """
     live = []
+    leaked = []
 
     def __init__(self, conf="", env=None, vhosts=None, https=False, http2=False, modules=(),
                  mail=True, may=(), mpm=None, start=True,
@@ -277,6 +298,7 @@ class Server:
                 self.env[name] = os.environ[name]
         if os.environ.get("BIZ_PRELOAD"):
             self.env["LD_PRELOAD"] = os.environ["BIZ_PRELOAD"]
+        self.secrets = leaks.in_setup(env or {}, f"{conf}{vhosts or ''}")
         self.write_conf()
         Server.live.append(self)
         if start:
@@ -431,9 +453,11 @@ BizApiMailFrom "Test Salon <salon@example.test>"
         return found
 
     def close(self):
-        """Stops and removes the folder."""
+        """Stops and removes the folder. What its logs tell is told by check_leaks()."""
         self.stop()
         Server.live.remove(self)
+        Server.leaked += leaks.search(self.root / "logs",
+                                      self.secrets | leaks.in_mails(self.mail.folder))
         if not os.environ.get("BIZ_KEEP"):
             shutil.rmtree(self.root, ignore_errors=True)
 
@@ -501,6 +525,7 @@ BizApiMailFrom "Test Salon <salon@example.test>"
         return done
 
     def add_user(self, address, password, role="customer", name="Test Person"):
+        self.secrets.update(leaks.parts(password))
         self.ctl("user", "add", address, "--role", role, "--name", name, "--password-stdin",
                  stdin=password + "\n")
 

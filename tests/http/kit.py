@@ -86,6 +86,7 @@ ROUTES = [
     Route("GET", "/integrations/status"),
     Route("GET", "/health/live"),
     Route("GET", "/health/ready"),
+    Route("GET", "/openapi.json"),
 ]
 BODY_ROUTES = [r for r in ROUTES if r.fields]
 SIGNED_IN_ROUTES = [r for r in ROUTES if r.who == "signed in"]

@@ -35,7 +35,8 @@ def test_a_route_stands_where_the_contract_has_it(api, route):
     answer = api.request(route.method, route.url, ip=new_ip())
     assert answer.status not in (404, 405, 500, 501), answer
     check_headers(answer)
-    assert isinstance(answer.json["success"], bool)
+    if route.path != "/openapi.json":  # a document of another standard
+        assert isinstance(answer.json["success"], bool)
 
 
 @pytest.mark.parametrize("route", SIGNED_IN_ROUTES, ids=repr)
@@ -410,7 +411,7 @@ ErrorDocument 403 http://localhost:9/why
     Require ip 10.9.8.7
 </Location>
 """)
-    answer = server.api().get("/auth/me")
+    answer = server.api().get("/auth/me", undocumented=True)
     assert answer.status == 302 and answer.headers["location"] == "http://localhost:9/why"
 
 

@@ -116,8 +116,12 @@ def sha(text):
     return base64.b64encode(hashlib.sha1(text.encode()).digest()).decode()
 
 
+# Sites whose answers are partly the operator's: the API's own document does not know them.
+THEIRS = ("require-user.test", "methods.test", "rewrite.test", "proxy.test", "foreign.test")
+
+
 def on(server, name):
-    return server.api(host=name)
+    return server.api(host=name, undocumented=name in THEIRS)
 
 
 # ---- Require ----

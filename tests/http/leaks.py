@@ -1,0 +1,80 @@
+"""No secret in any log: what a test sends, gets or configures as a secret is remembered for its
+server, and every log of that server is searched when it closes. Called by harness.py.
+
+A token is searched in parts, so that a piece of it is found too; its parts that are no secret (a
+session's id, the header of every JWT) are left out."""
+import json as jsonlib
+import re
+
+SECRET_FIELDS = {"password", "new_password", "current_password", "token", "refresh_token",
+                 "access_token", "mfa_token", "recovery_code"}
+SECRET_VARIABLES = re.compile(r"(SECRET|_KEY|TOKEN|PASSWORD)")
+SECRET_IN_URL = re.compile(r"\w+://[^\s:/@]*:([^\s/@]+)@")
+LINK = re.compile(r"#token=([\w.~-]+)")
+LEAST = 8  # shorter ones stand in every log by accident
+
+
+def parts(secret):
+    """What of it must not be found."""
+    pieces = secret.split(".")
+    if len(pieces) >= 3 and all(re.fullmatch(r"[\w-]*", piece) for piece in pieces):
+        return [p for p in pieces if len(p) >= 20 and not p.startswith(("eyJhbGci", "ses_"))]
+    return [secret] if len(secret) >= LEAST else []
+
+
+def in_json(value, found=None):
+    """The secrets of a body: what stands under SECRET_FIELDS, at any depth."""
+    found = set() if found is None else found
+    if isinstance(value, dict):
+        for name, each in value.items():
+            if name in SECRET_FIELDS and isinstance(each, str):
+                found.update(parts(each))
+            else:
+                in_json(each, found)
+    elif isinstance(value, list):
+        for each in value:
+            in_json(each, found)
+    return found
+
+
+def in_bytes(body):
+    if not any(field.encode() in body for field in SECRET_FIELDS):
+        return set()
+    try:
+        return in_json(jsonlib.loads(body))
+    except (ValueError, RecursionError):
+        return set()
+
+
+def in_setup(env, conf):
+    """The secrets of a server's variables and of the addresses in its configuration."""
+    found = {value for name, value in env.items()
+             if SECRET_VARIABLES.search(name) and len(value) >= LEAST}
+    for text in (conf, *env.values()):
+        found.update(password for password in SECRET_IN_URL.findall(text)
+                     if len(password) >= LEAST)
+    return found
+
+
+def in_mails(folder):
+    """The tokens of the links in the mails that a server wrote into a folder."""
+    found = set()
+    for path in folder.glob("*.eml"):
+        text = path.read_text(errors="replace").replace("=\n", "").replace("=3D", "=")
+        for token in LINK.findall(text):
+            found.update(parts(token))
+    return found
+
+
+def search(folder, secrets):
+    """["error.log:12: ...a secret of 43 characters..."], the secret itself shortened."""
+    found = []
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        text = path.read_text(errors="replace")
+        for secret in secrets:
+            at = text.find(secret)
+            if at >= 0:
+                line = text.count("\n", 0, at) + 1
+                found.append(f"{path.name}:{line} holds a secret of {len(secret)} characters, "
+                             f"{secret[:4]}...")
+    return found
