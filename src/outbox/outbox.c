@@ -16,7 +16,7 @@
 #include "job.h"
 
 enum {
-    LATER_SECONDS = 15,        /* until the next look at a row that is not ready */
+    LATER_SECONDS = 2,         /* until the next look at a row whose account is being made */
     BROKEN_ROW_SECONDS = 30,   /* until the row that met a broken transport is tried again */
     BROKEN_PAUSE_SECONDS = 10, /* during which nothing is tried at all */
     FAILURES_IN_A_ROW = 3,     /* after which it is the server, not the mails */
