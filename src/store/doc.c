@@ -50,6 +50,15 @@ void store_doc_set_id(store_doc *doc, const char *id)
     doc->id = apr_pstrdup(doc->pool, id);
 }
 
+void store_doc_set_made(store_doc *doc, apr_time_t made)
+{
+    int versioned = !(doc->coll->flags & STORE_NO_VERSION);
+
+    doc->created_at = store_cut(made);
+    doc->updated_at = versioned ? doc->created_at : 0;
+    doc->version = versioned ? 1 : 0;
+}
+
 store_coll_no store_doc_coll(const store_doc *doc)
 {
     return doc->coll->no;

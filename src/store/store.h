@@ -68,6 +68,8 @@ typedef struct store_doc store_doc;
 /* A new document with an id made by us and every field null. */
 store_doc *store_doc_new(apr_pool_t *pool, store_coll_no coll);
 void store_doc_set_id(store_doc *doc, const char *id); /* before insert; copied */
+/* As if it had been inserted at `made` and never changed; for store_insert_copy(). */
+void store_doc_set_made(store_doc *doc, apr_time_t made);
 store_coll_no store_doc_coll(const store_doc *doc);
 const char *store_doc_id(const store_doc *doc);
 int64_t store_doc_version(const store_doc *doc);   /* 0 before insert and for STORE_NO_VERSION */

@@ -159,6 +159,22 @@ static void what_is_set_is_copied_and_can_be_undone(void **state)
     assert_int_equal(store_bool(doc, USER_DISABLED), 1);
 }
 
+static void a_document_as_it_was_made_elsewhere(void **state)
+{
+    store_doc *user = store_doc_new(pool, COLL_USERS);
+    store_doc *reset = store_doc_new(pool, COLL_RESET_TOKENS);
+
+    (void)state;
+    store_doc_set_made(user, 1234567);
+    assert_true(store_time(user, STORE_CREATED_AT) == 1234000);
+    assert_true(store_time(user, STORE_UPDATED_AT) == 1234000);
+    assert_int_equal(store_doc_version(user), 1);
+    store_doc_set_made(reset, 1234567);
+    assert_true(store_time(reset, STORE_CREATED_AT) == 1234000);
+    assert_true(store_is_null(reset, STORE_UPDATED_AT));
+    assert_int_equal(store_doc_version(reset), 0);
+}
+
 static void times_are_cut_to_milliseconds(void **state)
 {
     (void)state;
@@ -335,6 +351,7 @@ int main(void)
         T(indexes_fit_their_collections),
         T(a_new_document_is_empty),
         T(what_is_set_is_copied_and_can_be_undone),
+        T(a_document_as_it_was_made_elsewhere),
         T(times_are_cut_to_milliseconds),
         T(a_wrong_field_is_found_at_once),
         T(urls_of_a_store),
