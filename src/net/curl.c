@@ -18,6 +18,7 @@
 
 #include "core/str.h"
 #include "core/valid.h"
+#include "url.h"
 
 enum {
     IDLE_HANDLES = 8,             /* kept with their connections, resolver and TLS caches */
@@ -129,43 +130,35 @@ static const char *url_part(apr_pool_t *pool, CURLU *u, CURLUPart part, unsigned
     return copy;
 }
 
-/* 1 where the host of the parsed url is this machine. */
-static int is_loopback(apr_pool_t *pool, CURLU *u)
-{
-    const char *host = url_part(pool, u, CURLUPART_HOST, 0);
-
-    return host && biz_url_is_loopback(apr_pstrcat(pool, "http://", host, NULL));
-}
-
-static const char *http_url_error(apr_pool_t *pool, const char *url, int *loopback)
+int net_url_split(apr_pool_t *pool, const char *url, net_parts *parts)
 {
     CURLU *u = curl_url();
-    const char *why = NULL, *scheme;
+    int good = u && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK;
 
-    *loopback = 0;
-    if (!u || curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK) {
-        why = "the url is not valid";
-        goto leave;
+    memset(parts, 0, sizeof(*parts));
+    if (good) {
+        parts->scheme = url_part(pool, u, CURLUPART_SCHEME, 0);
+        parts->host = url_part(pool, u, CURLUPART_HOST, 0);
+        parts->path = url_part(pool, u, CURLUPART_PATH, 0);
+        parts->query = url_part(pool, u, CURLUPART_QUERY, 0);
+        parts->fragment = url_part(pool, u, CURLUPART_FRAGMENT, 0);
+        /* Decoding refuses control characters: nothing can break out of an AUTH command. */
+        parts->user = url_part(pool, u, CURLUPART_USER, CURLU_URLDECODE);
+        parts->password = url_part(pool, u, CURLUPART_PASSWORD, CURLU_URLDECODE);
+        good = parts->scheme && parts->host &&
+               !parts->user == !url_part(pool, u, CURLUPART_USER, 0) &&
+               !parts->password == !url_part(pool, u, CURLUPART_PASSWORD, 0);
+        parts->loopback =
+            good && biz_url_is_loopback(apr_pstrcat(pool, "http://", parts->host, NULL));
+        curl_url_set(u, CURLUPART_USER, NULL, 0);
+        curl_url_set(u, CURLUPART_PASSWORD, NULL, 0);
+        curl_url_set(u, CURLUPART_PATH, "/", 0);
+        curl_url_set(u, CURLUPART_QUERY, NULL, 0);
+        curl_url_set(u, CURLUPART_FRAGMENT, NULL, 0);
+        parts->server = url_part(pool, u, CURLUPART_URL, 0);
     }
-    scheme = url_part(pool, u, CURLUPART_SCHEME, 0);
-    *loopback = is_loopback(pool, u);
-    if (!scheme || (strcmp(scheme, "https") != 0 && strcmp(scheme, "http") != 0)) {
-        why = "the url must be https";
-    } else if (strcmp(scheme, "http") == 0 && !*loopback) {
-        why = "http is allowed to this machine only; use https";
-    } else if (url_part(pool, u, CURLUPART_USER, 0) || url_part(pool, u, CURLUPART_PASSWORD, 0)) {
-        why = "the url must not hold a user or a password";
-    }
-leave:
     curl_url_cleanup(u);
-    return why;
-}
-
-const char *net_url_error(apr_pool_t *pool, const char *url)
-{
-    int loopback;
-
-    return http_url_error(pool, url, &loopback);
+    return good;
 }
 
 /* ---- one HTTP call ---- */
@@ -355,7 +348,7 @@ void net_call(apr_pool_t *pool, const net_request *request, net_answer *answer)
     answer->body = "";
     c.max = request->max_answer ? request->max_answer : DEFAULT_ANSWER;
 
-    answer->error = http_url_error(pool, request->url, &loopback);
+    answer->error = net_http_refused(pool, request->url, &loopback);
     if (answer->error) {
         return;
     }
@@ -384,93 +377,9 @@ leave:
 
 /* ---- SMTP ---- */
 
-typedef struct {
-    const char *server; /* scheme, host and port alone */
-    const char *user, *password;
-    int implicit; /* smtps */
-    long use_ssl;
-    int verify;
-} smtp_place;
-
-static const char *tls_of(const char *query, smtp_place *place, int loopback)
-{
-    const char *how = loopback ? "opportunistic" : "required";
-
-    if (query && strncmp(query, "tls=", 4) != 0) {
-        return "the only parameter is tls=required, tls=opportunistic or tls=off";
-    }
-    if (query) {
-        how = query + 4;
-    }
-    if (place->implicit && query && strcmp(how, "required") != 0) {
-        return "smtps is always TLS; use smtp:// for tls=opportunistic or tls=off";
-    }
-    if (place->implicit || strcmp(how, "required") == 0) {
-        place->use_ssl = CURLUSESSL_ALL;
-    } else if (strcmp(how, "opportunistic") == 0) {
-        place->use_ssl = CURLUSESSL_TRY;
-    } else if (strcmp(how, "off") == 0) {
-        place->use_ssl = CURLUSESSL_NONE;
-    } else {
-        return "tls must be required, opportunistic or off";
-    }
-    place->verify = place->use_ssl != CURLUSESSL_TRY || !loopback;
-    if (place->password && place->use_ssl != CURLUSESSL_ALL && !loopback) {
-        return "a password is not sent to another host without TLS; use tls=required or smtps://";
-    }
-    return NULL;
-}
-
-/* NULL and *place, or what is wrong with the url. */
-static const char *smtp_parse(apr_pool_t *pool, const char *url, smtp_place *place)
-{
-    CURLU *u = curl_url();
-    const char *why = NULL, *scheme, *path;
-
-    memset(place, 0, sizeof(*place));
-    if (!u || curl_url_set(u, CURLUPART_URL, url, 0) != CURLUE_OK) {
-        why = "it is not a valid url; a user or password must be percent-encoded";
-        goto leave;
-    }
-    scheme = url_part(pool, u, CURLUPART_SCHEME, 0);
-    path = url_part(pool, u, CURLUPART_PATH, 0);
-    if (!scheme || (strcmp(scheme, "smtp") != 0 && strcmp(scheme, "smtps") != 0)) {
-        why = "it must begin with smtp:// or smtps://";
-        goto leave;
-    }
-    if ((path && strcmp(path, "/") != 0) || url_part(pool, u, CURLUPART_FRAGMENT, 0)) {
-        why = "nothing but ?tls=... may follow the host; a '/' or '#' in a password is %2F or %23";
-        goto leave;
-    }
-    place->implicit = strcmp(scheme, "smtps") == 0;
-    /* Decoding refuses control characters: nothing can break out of the AUTH command. */
-    place->user = url_part(pool, u, CURLUPART_USER, CURLU_URLDECODE);
-    place->password = url_part(pool, u, CURLUPART_PASSWORD, CURLU_URLDECODE);
-    if (!place->user != !place->password || (place->user && !place->user[0])) {
-        why = "user and password must both be there, percent-encoded, or neither";
-        goto leave;
-    }
-    why = tls_of(url_part(pool, u, CURLUPART_QUERY, 0), place, is_loopback(pool, u));
-    if (!why) {
-        curl_url_set(u, CURLUPART_USER, NULL, 0);
-        curl_url_set(u, CURLUPART_PASSWORD, NULL, 0);
-        curl_url_set(u, CURLUPART_QUERY, NULL, 0);
-        place->server = url_part(pool, u, CURLUPART_URL, 0);
-    }
-leave:
-    curl_url_cleanup(u);
-    return why;
-}
-
-const char *net_smtp_url_error(apr_pool_t *pool, const char *url)
-{
-    smtp_place place;
-
-    return smtp_parse(pool, url, &place);
-}
-
 struct net_smtp_session {
     CURL *handle; /* or NULL; holds the connection */
+    int kept;     /* there is one, from the last message */
     char error_buffer[CURL_ERROR_SIZE];
 };
 
@@ -479,6 +388,7 @@ void net_smtp_rest(net_smtp_session *session)
     if (session->handle) {
         curl_easy_cleanup(session->handle);
         session->handle = NULL;
+        session->kept = 0;
     }
 }
 
@@ -555,6 +465,13 @@ static size_t on_nothing(char *data, size_t one, size_t n, void *context)
     return n;
 }
 
+static long tls_level(smtp_tls tls)
+{
+    return tls == SMTP_TLS_REQUIRED        ? CURLUSESSL_ALL
+           : tls == SMTP_TLS_OPPORTUNISTIC ? CURLUSESSL_TRY
+                                           : CURLUSESSL_NONE;
+}
+
 static int set_smtp(CURL *h, const smtp_place *place, const net_smtp *mail, long total_ms,
                     struct curl_slist *to, smtp_talk *talk, char *error_buffer)
 {
@@ -565,7 +482,7 @@ static int set_smtp(CURL *h, const smtp_place *place, const net_smtp *mail, long
     bad = set_bounds(h, place->implicit ? "smtps" : "smtp", connect_ms, total_ms, error_buffer);
     bad |= curl_easy_setopt(h, CURLOPT_URL, place->server);
     bad |= curl_easy_setopt(h, CURLOPT_PROXY, "");
-    bad |= curl_easy_setopt(h, CURLOPT_USE_SSL, place->use_ssl);
+    bad |= curl_easy_setopt(h, CURLOPT_USE_SSL, tls_level(place->tls));
     /* The only bound of the wait for an answer to QUIT, which comes on top of total_ms. */
     bad |= curl_easy_setopt(h, CURLOPT_SERVER_RESPONSE_TIMEOUT,
                             reply_s < REPLY_SECONDS ? reply_s : (long)REPLY_SECONDS);
@@ -630,6 +547,7 @@ static int smtp_try(net_smtp_session *session, apr_pool_t *pool, const smtp_plac
 {
     smtp_talk talk = {.mail = mail};
     CURL *h = session->handle;
+    int was_kept = session->kept;
     long connects = 1;
     CURLcode rc;
 
@@ -643,6 +561,7 @@ static int smtp_try(net_smtp_session *session, apr_pool_t *pool, const smtp_plac
     rc = curl_easy_perform(h);
     curl_easy_getinfo(h, CURLINFO_RESPONSE_CODE, &answer->code);
     curl_easy_getinfo(h, CURLINFO_NUM_CONNECTS, &connects);
+    session->kept = rc == CURLE_OK;
     answer->step = talk.step;
     answer->error = NULL;
     if (rc == CURLE_OK || answer->code >= 400) {
@@ -653,7 +572,7 @@ static int smtp_try(net_smtp_session *session, apr_pool_t *pool, const smtp_plac
     if (rc != CURLE_OK) {
         answer->error = smtp_error(pool, place, &talk, answer->code, rc, session->error_buffer);
     }
-    return rc != CURLE_OK && connects == 0 &&
+    return rc != CURLE_OK && was_kept && connects == 0 &&
            (answer->outcome == NET_NOT_SENT || (answer->code == 421 && talk.step < NET_SMTP_END));
 }
 
@@ -667,7 +586,7 @@ void net_smtp_send(net_smtp_session *session, apr_pool_t *pool, const net_smtp *
 
     memset(answer, 0, sizeof(*answer));
     answer->outcome = NET_NOT_SENT;
-    answer->error = smtp_parse(pool, mail->url, &place);
+    answer->error = net_smtp_place(pool, mail->url, &place);
     if (answer->error) {
         return;
     }

@@ -21,15 +21,15 @@ typedef struct {
     const char *const *headers; /* "Name: value", NULL-terminated, or NULL */
     const char *body;           /* or NULL */
     size_t body_len;
-    long connect_ms, total_ms;  /* both must be set */
-    size_t max_answer;          /* bytes; 0: 1 MiB */
+    long connect_ms, total_ms; /* both must be set */
+    size_t max_answer;         /* bytes; 0: 1 MiB */
 } net_request;
 
 /* How far a call came, for those who must know whether a repeat is harmless. */
 typedef enum {
-    NET_DONE,        /* an answer came, whatever its status */
-    NET_NOT_SENT,    /* no connection: certainly not processed */
-    NET_UNKNOWN      /* the request left; whether it was processed is not known */
+    NET_DONE,     /* an answer came, whatever its status */
+    NET_NOT_SENT, /* no connection: certainly not processed */
+    NET_UNKNOWN   /* the request left; whether it was processed is not known */
 } net_outcome;
 
 typedef struct {
@@ -58,7 +58,7 @@ void net_call(apr_pool_t *pool, const net_request *request, net_answer *answer);
 typedef struct {
     const char *url; /* smtp[s]://[user:password@]host[:port][?tls=required|opportunistic|off] */
     const char *from, *to; /* bare addresses */
-    const char *message;  /* CRLF lines */
+    const char *message;   /* CRLF lines */
     size_t len;
     long connect_ms, total_ms;
 } net_smtp;
@@ -76,7 +76,7 @@ typedef struct {
     net_outcome outcome; /* NET_DONE: the server took it (or refused it: see code) */
     long code;           /* last SMTP reply code, 0 where there was none */
     net_smtp_step step;
-    const char *error;   /* NULL where it was accepted; holds no password and no address */
+    const char *error; /* NULL where it was accepted; holds no password and no address */
 } net_smtp_answer;
 
 /* Sends one message; the connection is kept and used again by the same session, which belongs to
