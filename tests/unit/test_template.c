@@ -167,7 +167,7 @@ static void footers_show_what_is_known(void **state)
     biz_settings *settings = settings_of(NULL, NULL);
     mail_rendered m = render("verify_email", settings, values_of("Ann"));
 
-    assert_non_null(strstr(m.text, "-- \nportal.example.com\n\nYou get this mail because"));
+    assert_non_null(strstr(m.text, "-- \nportal.example.com\n\nYou received this mail because"));
     apr_table_setn(settings->brand, "address", "Rue 1, 1000 Bruxelles");
     apr_table_setn(settings->brand, "phone", "+3225550100");
     apr_table_setn(settings->brand, "email", "hi@example.com");
