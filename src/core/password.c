@@ -138,6 +138,39 @@ static int phc_parse(const char *hash, phc *out)
     return 1;
 }
 
+/* Base 64 of `min` to `max` bytes up to `stop`; advances behind it. */
+static int phc_field(const char **text, char stop, size_t min, size_t max)
+{
+    unsigned char bytes[crypto_pwhash_STRBYTES];
+    const char *end = strchr(*text, stop);
+    size_t got;
+
+    if (!end || sodium_base642bin(bytes, sizeof(bytes), *text, (size_t)(end - *text), NULL, &got,
+                                  NULL, sodium_base64_VARIANT_ORIGINAL_NO_PADDING) != 0) {
+        return 0;
+    }
+    *text = end + 1;
+    return got >= min && got <= max;
+}
+
+/* Other lanes and lengths than ours too, as far as libsodium knows them. */
+static int phc_is_sound(const char *hash)
+{
+    const char *at = hash + sizeof(crypto_pwhash_argon2id_STRPREFIX) - 1;
+    int64_t version, kib, passes, lanes;
+
+    return phc_number(&at, "v=", 19, &version) && version == 19 &&
+           phc_number(&at, "$m=", FOREIGN_MAX_KIB, &kib) && kib >= 8 &&
+           phc_number(&at, ",t=", FOREIGN_MAX_PASSES, &passes) &&
+           phc_number(&at, ",p=", 255, &lanes) && kib >= 8 * lanes && *at++ == '$' &&
+           phc_field(&at, '$', 8, 64) && phc_field(&at, '\0', 16, 64);
+}
+
+int biz_password_is_hash(const char *text)
+{
+    return text && (is_bcrypt(text) || (is_argon2id(text) && phc_is_sound(text)));
+}
+
 /* libsodium's own verification cannot tell "no memory" from "wrong", and a right password that is
  * called wrong locks its owner out: so the digest is made and compared here. Its own way is left
  * for what others have made (more lanes, other lengths). */

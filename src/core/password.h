@@ -19,6 +19,10 @@ apr_status_t biz_password_hash(apr_pool_t *pool, const char *password, const cha
  * known one costs. */
 apr_status_t biz_password_verify(const char *password, const char *hash);
 
+/* 1 where the text is a hash that some password could match, and whose check asks for work within
+ * reason: bcrypt of cost 4 to 15, argon2id of at most 1 GiB and 20 passes. */
+int biz_password_is_hash(const char *text);
+
 /* 1 where the hash should be made anew at the next login: bcrypt, or other parameters than ours. */
 int biz_password_is_outdated(const char *hash);
 

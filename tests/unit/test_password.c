@@ -167,6 +167,43 @@ static void outdated_hashes_are_seen(void **state)
     assert_true(biz_password_is_outdated(NULL));
 }
 
+/* What an import of accounts may bring. */
+static void hashes_are_told_from_other_texts(void **state)
+{
+    static const char *const no[] = {
+        "",
+        "correct horse",
+        "5f4dcc3b5aa765d61d8327deb882cf99",
+        "$2x$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW",
+        "$2b$16$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW",
+        "$2b$03$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW",
+        "$2b$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW ",
+        "$argon2id$v=19$m=2097152,t=2,p=1$c29tZXNhbHRzb21lc2FsdA"
+        "$k9ohroejZy1PN5E1SbHNPug6vB8eQAahb5SOAp6iGF4",
+        "$argon2id$v=19$m=19456,t=21,p=1$c29tZXNhbHRzb21lc2FsdA"
+        "$k9ohroejZy1PN5E1SbHNPug6vB8eQAahb5SOAp6iGF4",
+        "$argon2id$v=16$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA"
+        "$k9ohroejZy1PN5E1SbHNPug6vB8eQAahb5SOAp6iGF4",
+        "$argon2id$v=19$m=8,t=2,p=4$c29tZXNhbHRzb21lc2FsdA"
+        "$k9ohroejZy1PN5E1SbHNPug6vB8eQAahb5SOAp6iGF4",
+        "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA",
+        "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$",
+        "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$not*base64*at*all*but*long",
+    };
+
+    assert_true(biz_password_is_hash(bcrypt_2a));
+    assert_true(biz_password_is_hash(bcrypt_2b));
+    assert_true(biz_password_is_hash(bcrypt_2y));
+    assert_true(biz_password_is_hash(argon2id_ours));
+    assert_true(biz_password_is_hash(argon2id_weak));
+    assert_true(biz_password_is_hash(argon2id_other));
+    assert_false(biz_password_is_hash(argon2i));
+    assert_false(biz_password_is_hash(NULL));
+    for (size_t i = 0; i < COUNT(no); i++) {
+        assert_false(biz_password_is_hash(no[i]));
+    }
+}
+
 static void *verify_some(void *data)
 {
     long bad = 0;
@@ -395,6 +432,7 @@ int main(void)
         CORE_TEST(other_forms_never_match),
         CORE_TEST(an_unknown_account_costs_what_a_known_one_costs),
         CORE_TEST(outdated_hashes_are_seen),
+        CORE_TEST(hashes_are_told_from_other_texts),
         CORE_TEST(no_memory_is_told_apart),
         CORE_TEST(the_list_is_sorted_long_and_found_whole),
         CORE_TEST(length_is_counted_in_code_points),
