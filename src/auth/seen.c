@@ -1,4 +1,4 @@
-/* seen.c: see seen.h. A slot is sixteen words: a sequence number, the SHA-256 of issuer and token,
+/* seen.c: see seen.h. A slot is sixteen words: a sequence number, the SHA-256 of judge and token,
  * the two ids, the end. A writer makes the number odd, writes, and makes it even; a reader takes
  * what it read only if the number was even and stayed the same. A writer that is killed in between
  * leaves one slot unused, nothing else. */
@@ -36,11 +36,11 @@ typedef struct {
     uint64_t expires_at;
 } entry;
 
-static void hash_of(const char *issuer, const char *token, uint64_t hash[HASH_WORDS])
+static void hash_of(const char *judge, const char *token, uint64_t hash[HASH_WORDS])
 {
     unsigned char both[2 * BIZ_SHA256_LEN], digest[BIZ_SHA256_LEN];
 
-    biz_sha256(issuer, strlen(issuer), both);
+    biz_sha256(judge, strlen(judge), both);
     biz_sha256(token, strlen(token), both + BIZ_SHA256_LEN);
     biz_sha256(both, sizeof(both), digest);
     memcpy(hash, digest, sizeof(digest));
@@ -82,7 +82,7 @@ static int write_slot(slot *s, const entry *e)
     return 1;
 }
 
-int seen_get(biz_seen *seen, apr_pool_t *pool, const char *issuer, const char *token,
+int seen_get(biz_seen *seen, apr_pool_t *pool, const char *judge, const char *token,
              token_claims *claims)
 {
     entry wanted, found;
@@ -90,7 +90,7 @@ int seen_get(biz_seen *seen, apr_pool_t *pool, const char *issuer, const char *t
 
     if (seen == NULL)
         return 0;
-    hash_of(issuer, token, wanted.hash);
+    hash_of(judge, token, wanted.hash);
     for (way = 0; way < 2; way++) {
         if (!read_slot(slot_of(seen, &wanted, way), &found) ||
             !biz_same(found.hash, wanted.hash, sizeof(wanted.hash)))
@@ -103,7 +103,7 @@ int seen_get(biz_seen *seen, apr_pool_t *pool, const char *issuer, const char *t
     return 0;
 }
 
-void seen_put(biz_seen *seen, const char *issuer, const char *token, const token_claims *claims)
+void seen_put(biz_seen *seen, const char *judge, const char *token, const token_claims *claims)
 {
     entry e, first, second;
     int older;
@@ -111,7 +111,7 @@ void seen_put(biz_seen *seen, const char *issuer, const char *token, const token
     if (seen == NULL || strlen(claims->user_id) > ID_BYTES || strlen(claims->session_id) > ID_BYTES)
         return;
     memset(&e, 0, sizeof(e));
-    hash_of(issuer, token, e.hash);
+    hash_of(judge, token, e.hash);
     memcpy(e.user_id, claims->user_id, strlen(claims->user_id));
     memcpy(e.session_id, claims->session_id, strlen(claims->session_id));
     e.expires_at = (uint64_t)claims->expires_at;
