@@ -384,6 +384,17 @@ def ask(server, data, timeout=20.0):
         return wire.send(data).answer()
 
 
+def once(server, method, path, **more):
+    """One request on a connection that ends with it, so that many at once do not wait for the idle
+    connections of others."""
+    api = server.api()
+    try:
+        return api.request(method, path, **{**more, "headers": {**more.get("headers", {}),
+                                                                "Connection": "close"}})
+    finally:
+        api.http.close()
+
+
 def in_parallel(count, work):
     """work(i) for i < count, all at once, each in a thread; gives their values back."""
     results, barrier = [None] * count, threading.Barrier(count)
