@@ -177,9 +177,13 @@ lint:
 	    --suppressions-list=tests/cppcheck.supp -Isrc mod_bizapi.c src
 	shellcheck $(SHELL_FILES)
 
+# The README's table of routes, from src/routes.c.
+docs:
+	$(PYTHON) tests/guards/readme.py
+
 clean:
 	rm -rf $(B)
 
 FORCE:
-.PHONY: all run test tests asan tsan bare install uninstall lint clean FORCE
+.PHONY: all run test tests asan tsan bare install uninstall lint docs clean FORCE
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
