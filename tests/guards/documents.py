@@ -30,8 +30,8 @@ _CONFIG = '''
 
 typedef struct {
     int rules_off; /* BizApiRateLimit off */
-    unsigned slots;
-    int has_own;
+    unsigned slots; /* 0: not given */
+    const server_rec *own;
 } server_conf;
 void *bizapi_server_merge(apr_pool_t *pool, void *base_, void *add_)
 {
@@ -71,7 +71,7 @@ def each_directive_is_in_the_reference_configuration_and_in_a_test(tree):
 
 @guard(good={CONFIG: _CONFIG},
        bad=[{CONFIG: _CONFIG.replace("    conf->slots = base->slots;\n", "")},
-            {CONFIG: _CONFIG.replace("int has_own;", "int has_own;\n    long fresh;")},
+            {CONFIG: _CONFIG.replace("    const server_rec *own;", "    long fresh;")},
             {CONFIG: _CONFIG.replace("    STRING_MEMBERS(MERGE_)\n", "")},
             {CONFIG: _CONFIG.replace('TEXT("BizApiMail", "x"),', "")},
             {CONFIG: _CONFIG.replace('M(mail, "BizApiMail", NULL)', 'M(m, "BizApiOther", NULL)')}])
@@ -80,10 +80,10 @@ def each_directive_is_merged(tree):
     config = without_comments(tree[CONFIG])
     merge = config.split("bizapi_server_merge", 1)[1].split("\n}\n", 1)[0]
     struct = re.search(r"typedef struct \{(.*?)\} server_conf;", config, re.S).group(1)
-    members = [name for names in re.findall(r"^    [\w ]+?((?:\*?\w+(?:, )?)+);$", struct, re.M)
+    members = [name for names in re.findall(r"^    [\w ]+?((?:\*?\w+(?:, )?)+);\s*$", struct, re.M)
                for name in names.replace("*", "").split(", ")]
     wrong = [f"{CONFIG}: the merge forgets {name}" for name in members
-             if name not in ("has_own", "serves") and not re.search(rf"conf->{name}\b", merge)]
+             if name not in ("own", "serves") and not re.search(rf"conf->{name}\b", merge)]
     if "STRING_MEMBERS(" not in merge:
         wrong.append(f"{CONFIG}: the merge forgets STRING_MEMBERS")
     texts = {name for kind, name in directives(config) if kind == "TEXT"}
