@@ -257,5 +257,5 @@ int main(void)
     };
 
     core_start();
-    return cmocka_run_group_tests_name("core/crypto", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("crypto", tests, NULL, NULL);
 }

@@ -538,5 +538,5 @@ int main(void)
     };
 
     core_start();
-    return cmocka_run_group_tests_name("core/jose", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("jose", tests, NULL, NULL);
 }

@@ -369,5 +369,5 @@ int main(void)
     };
 
     core_start();
-    return cmocka_run_group_tests_name("core/json", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("json", tests, NULL, NULL);
 }

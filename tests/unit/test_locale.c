@@ -275,5 +275,5 @@ int main(void)
     };
 
     core_start();
-    return cmocka_run_group_tests_name("core/locale", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("locale", tests, NULL, NULL);
 }

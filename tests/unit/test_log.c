@@ -90,5 +90,5 @@ int main(void)
 
     core_start();
     biz_log_to(keep);
-    return cmocka_run_group_tests_name("core/log", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("log", tests, NULL, NULL);
 }

@@ -444,5 +444,5 @@ int main(void)
     };
 
     core_start();
-    return cmocka_run_group_tests_name("core/password", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("password", tests, NULL, NULL);
 }

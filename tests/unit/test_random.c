@@ -88,5 +88,5 @@ int main(void)
     };
 
     core_start();
-    return cmocka_run_group_tests_name("core/random", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("random", tests, NULL, NULL);
 }

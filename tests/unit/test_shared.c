@@ -337,5 +337,5 @@ int main(void)
     };
 
     core_start();
-    return cmocka_run_group_tests_name("core/shared", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("shared", tests, NULL, NULL);
 }

@@ -274,5 +274,5 @@ int main(void)
     };
 
     core_start();
-    return cmocka_run_group_tests_name("core/str", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("str", tests, NULL, NULL);
 }

@@ -145,5 +145,5 @@ int main(void)
     };
 
     core_start();
-    return cmocka_run_group_tests_name("core/time", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("time", tests, NULL, NULL);
 }

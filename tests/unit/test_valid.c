@@ -457,5 +457,5 @@ int main(void)
     };
 
     core_start();
-    return cmocka_run_group_tests_name("core/valid", tests, NULL, NULL);
+    return cmocka_run_group_tests_name("valid", tests, NULL, NULL);
 }
