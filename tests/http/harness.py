@@ -49,6 +49,10 @@ REPO = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("BIZ_BUILD") or REPO / "build").resolve()
 PREFIX = "/api/v1"
 
+# libmongoc counts in /dev/shm/mongoc-PID; a killed process leaves the file, and the next one with
+# its number would complain.
+os.environ["MONGOC_DISABLE_SHM"] = "1"
+
 _addresses = itertools.count(1)
 _GONE = object()
 
@@ -293,7 +297,7 @@ class Server:
         self.env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8",
                     "BIZ_MPM": self.mpm, "BIZ_MODULES": apxs("LIBEXECDIR"),
                     "BIZ_BUILD": str(BUILD), **(env or {})}
-        for name in ("ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS"):
+        for name in ("ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS", "MONGOC_DISABLE_SHM"):
             if name in os.environ:
                 self.env[name] = os.environ[name]
         if os.environ.get("BIZ_PRELOAD"):

@@ -11,7 +11,7 @@ SECRET_FIELDS = {"password", "new_password", "current_password", "token", "refre
 SECRET_VARIABLES = re.compile(r"(SECRET|_KEY|TOKEN|PASSWORD)")
 SECRET_IN_URL = re.compile(r"\w+://[^\s:/@]*:([^\s/@]+)@")
 LINK = re.compile(r"#token=([\w.~-]+)")
-LEAST = 8  # shorter ones stand in every log by accident
+LEAST = 8  # shorter ones stand in every log by accident, as does the password "password"
 
 
 def parts(secret):
@@ -19,7 +19,7 @@ def parts(secret):
     pieces = secret.split(".")
     if len(pieces) >= 3 and all(re.fullmatch(r"[\w-]*", piece) for piece in pieces):
         return [p for p in pieces if len(p) >= 20 and not p.startswith(("eyJhbGci", "ses_"))]
-    return [secret] if len(secret) >= LEAST else []
+    return [secret] if len(secret) >= LEAST and secret not in SECRET_FIELDS else []
 
 
 def in_json(value, found=None):
