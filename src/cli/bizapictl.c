@@ -45,6 +45,19 @@ static const cli_command commands[] = {
      "Asks for the password on the terminal, twice and without showing it."},
     {"user set-role", "EMAIL|ID ROLE", "Make a user customer, staff or admin and end every session",
      cmd_user_set_role, 2, 2, NULL, NULL},
+    {"import mongo", "URI", "Bring the users of another program's MongoDB, with their passwords",
+     cmd_import_mongo, 1, 1, opts_import,
+     "Reads the collection `users` of mongodb://HOST/DATABASE, changes nothing there, and makes a\n"
+     "user here of each document that has an e-mail address and a password hash of bcrypt or\n"
+     "argon2id. Those who are here already stay as they are: run it again after an interruption,\n"
+     "or to bring those who came since. All become customers; see --roles. Fields may lie deeper:\n"
+     "profile.email. env:NAME in place of the URI takes it from the environment."},
+    {"copy", "FROM TO", "Copy everything from one store into another, empty one", cmd_copy, 2, 2,
+     opts_copy,
+     "FROM and TO are stores, as STORE is. Stop the server, or let nobody change anything,\n"
+     "meanwhile. Afterwards both are compared. What was interrupted goes on with --resume. "
+     "env:NAME\n"
+     "takes a store from the environment. The keys' folder is not part of it: copy it too."},
     {"outbox list", NULL, "List messages to be sent and sent ones, newest first", cmd_outbox_list,
      0, 0, opts_outbox_list,
      "States: queued (waits, or is being sent), sent, skipped (no mail is configured), dead "
@@ -351,9 +364,24 @@ static const char *folder_of(apr_pool_t *pool, const char *path)
                                           : apr_pstrmemdup(pool, path, (size_t)(slash - path));
 }
 
+int cli_store_at(cli *c, const char *what, const char *url)
+{
+    const char *why;
+
+    if (!strncmp(url, "sqlite:", 7) && url[7] != '\0' && url[7] != '/')
+        url = apr_pstrcat(c->pool, "sqlite:", absolute(c->pool, url + 7), NULL);
+    why = store_url_error(c->pool, url);
+    if (why != NULL)
+        return cli_usage(c, "%s is no store: %s", what, cli_text(c->pool, why));
+    c->store_url = url;
+    c->database = !strncmp(url, "sqlite:", 7) ? url + 7 : NULL;
+    return CLI_OK;
+}
+
 static int find_store(cli *c)
 {
-    const char *url = cli_opt(c, "store"), *dir = cli_opt(c, "state-dir"), *env = NULL, *why;
+    const char *url = cli_opt(c, "store"), *dir = cli_opt(c, "state-dir"), *env = NULL;
+    int status;
 
     if (dir != NULL && dir[0] == '\0')
         return cli_usage(c, "--state-dir needs a folder");
@@ -364,14 +392,9 @@ static int find_store(cli *c)
     if (url == NULL)
         url = apr_pstrcat(c->pool, "sqlite:", dir != NULL ? dir : BIZ_DEFAULT_STATE_DIR,
                           "/bizapi.db", NULL);
-    if (!strncmp(url, "sqlite:", 7) && url[7] != '\0' && url[7] != '/')
-        url = apr_pstrcat(c->pool, "sqlite:", absolute(c->pool, url + 7), NULL);
-    why = store_url_error(c->pool, url);
-    if (why != NULL)
-        return cli_usage(c, "%s is no store: %s", url == env ? "BIZAPI_STORE" : "-s",
-                         cli_text(c->pool, why));
-    c->store_url = url;
-    c->database = !strncmp(url, "sqlite:", 7) ? url + 7 : NULL;
+    status = cli_store_at(c, url == env ? "BIZAPI_STORE" : "-s", url);
+    if (status != CLI_OK)
+        return status;
     if (dir != NULL)
         c->state_dir = dir;
     else

@@ -53,6 +53,8 @@ typedef struct cli_command {
 
 /* ---- the store: bizapictl.c ---- */
 
+/* Sets c->store_url and c->database; `what` names the url in a complaint. CLI_OK or CLI_USAGE. */
+int cli_store_at(cli *c, const char *what, const char *url);
 /* Opens c->store as the server would, files made by root being given to the database's owner.
  * Without `make` a SQLite file must be there. CLI_OK or an exit status; the reason was printed. */
 int cli_open(cli *c, int make);
@@ -105,12 +107,14 @@ int cmd_user_disable(cli *c);
 int cmd_user_enable(cli *c);
 int cmd_user_set_password(cli *c);
 int cmd_user_set_role(cli *c);
+int cmd_import_mongo(cli *c);
+int cmd_copy(cli *c);
 int cmd_outbox_list(cli *c);
 int cmd_outbox_retry(cli *c);
 int cmd_keys_list(cli *c);
 int cmd_keys_rotate(cli *c);
 
-extern const cli_option opts_user_add[], opts_user_list[], opts_user_set_password[],
-    opts_outbox_list[], opts_outbox_retry[];
+extern const cli_option opts_user_add[], opts_user_list[], opts_user_set_password[], opts_import[],
+    opts_copy[], opts_outbox_list[], opts_outbox_retry[];
 
 #endif
