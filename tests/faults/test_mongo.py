@@ -1,0 +1,569 @@
+"""Faults of MongoDB and of the network before it, at the level of store.h.
+
+Rules for all: no success that was answered is lost, nothing is done twice, no call takes longer than
+the bound, the store comes back by itself, and the operator reads one line a minute, not a thousand.
+The store runs in store_driver.c, a program of its own; what it says is compared with what a second
+client (pymongo) then finds in the database.
+"""
+import collections
+import os
+import pathlib
+import queue
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "lib")]
+import mongod  # noqa: E402
+from mongo_proxy import Proxy  # noqa: E402
+
+REPO = HERE.parents[1]
+BUILD = pathlib.Path(os.environ.get("BIZ_BUILD") or REPO / "build")
+LIBS = ["libmongoc-1.0", "sqlite3", "libsodium", "openssl", "jansson"]
+BOUND_MS = 5000      # mongo_link.c: of one call
+AT_ONCE_MS = 100     # a call that does not ask the server
+BACK_S = 1.0         # after the server is back
+WARN = 1             # BIZ_LOG_WARN: this and below is what an operator sees by default
+
+pytestmark = pytest.mark.skipif(mongod.LEFT_OUT, reason="left out: BIZAPI_NO_MONGO=1")
+Done = collections.namedtuple("Done", "answer ms value")
+Did = collections.namedtuple("Did", "kind answer ms at key value")
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory):
+    def words(*command):
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+
+    out = tmp_path_factory.mktemp("driver") / "store_driver"
+    subprocess.run(["cc", "-std=gnu11", "-g", "-O1", "-Wall", "-Werror", f"-I{REPO}/src",
+                    *words("apr-1-config", "--includes", "--cppflags"), "-o", out,
+                    HERE / "store_driver.c", BUILD / "libbizapi.a",
+                    *words("pkg-config", "--libs", *LIBS),
+                    *words("apr-1-config", "--link-ld", "--libs"), "-lpthread"], check=True)
+    return out
+
+
+class Driver:
+    def __init__(self, program, uri):
+        self.process = subprocess.Popen([program, uri], stdin=subprocess.PIPE, text=True,
+                                        stdout=subprocess.PIPE)
+        self.lines, self.log = queue.Queue(), []
+        self.reader = threading.Thread(target=self.read, daemon=True)
+        self.reader.start()
+
+    def read(self):
+        for line in self.process.stdout:
+            if line.startswith("log "):
+                _, level, text = line.rstrip("\n").split(" ", 2)
+                self.log.append((int(level), text))
+            else:
+                self.lines.put(line.rstrip("\n"))
+        self.lines.put(None)
+
+    def line(self):
+        line = self.lines.get(timeout=60)
+        assert line is not None, f"the driver ended with {self.process.wait()}"
+        return line
+
+    def send(self, *words):
+        self.process.stdin.write(" ".join(map(str, words)) + "\n")
+        self.process.stdin.flush()
+
+    def ask(self, *words):
+        self.send(*words)
+        answer, ms, value = self.line().split(" ", 2)
+        done = Done(answer, float(ms), value)
+        assert done.ms < BOUND_MS, done
+        return done
+
+    def ok(self, *words):
+        done = self.ask(*words)
+        assert done.answer == "ok", (words, done, self.log)
+        return done.value
+
+    def load(self, kind, threads, seconds, name):
+        self.send("load", kind, threads, int(seconds * 1000), name)
+        self.begun = time.monotonic()
+
+    def loaded(self):
+        """What the load did; every call of it was under the bound."""
+        all_done = []
+        while (line := self.line()) != "done":
+            _, kind, answer, ms, at, key, *value = line.split(" ")
+            all_done.append(Did(kind, answer, float(ms), float(at), key, (value or [""])[0]))
+        assert all_done
+        assert max(d.ms for d in all_done) < BOUND_MS, max(all_done, key=lambda d: d.ms)
+        return all_done
+
+    def back_after(self, moment, done):
+        """Seconds from `moment` to the end of the first success that began after it."""
+        at = (moment - self.begun) * 1000
+        later = [d.at + d.ms for d in done if d.answer == "ok" and d.at + d.ms > at]
+        assert later, "it did not come back"
+        return (min(later) - at) / 1000
+
+    def visible(self):
+        return [text for level, text in self.log if level <= WARN]
+
+    def close(self):
+        began = time.monotonic()
+        if self.process.poll() is None:
+            self.process.stdin.close()
+            self.process.wait(20)
+        self.reader.join()
+        return time.monotonic() - began
+
+
+@pytest.fixture
+def drive(program):
+    drivers = []
+
+    def start(uri):
+        drivers.append(Driver(program, uri))
+        return drivers[-1]
+
+    yield start
+    for driver in drivers:
+        driver.close()
+        assert driver.process.returncode == 0
+        lines = [text for _, text in driver.log if text.startswith("BZ02")]
+        assert all(n == 1 for n in collections.Counter(t[:6] for t in lines).values()), lines
+        assert len(driver.visible()) <= 1, driver.visible()
+
+
+@pytest.fixture(params=["replica set", "stand-alone"])
+def mongo(request):
+    with mongod.Mongo(standalone=request.param == "stand-alone") as server:
+        yield server
+
+
+@pytest.fixture
+def replica_set():
+    with mongod.Mongo() as server:
+        yield server
+
+
+@pytest.fixture
+def proxy(mongo):
+    with Proxy(mongo.port) as between:
+        yield between
+
+
+def retries(mongo):
+    return not mongo.standalone
+
+
+def audit(mongo, done):
+    """What was answered against what is stored. Only a call that was answered "unavailable" may
+    have happened or not."""
+    db = mongo.database()
+    assert {d.answer for d in done} <= {"ok", "eunavail", "enoent"}
+    by_kind = collections.defaultdict(list)
+    for d in done:
+        by_kind[d.kind].append(d)
+    if inserts := by_kind["insert"]:
+        stored = collections.Counter(u["email"] for u in db.users.find({}, {"email": 1}))
+        assert not [d for d in inserts if d.answer == "ok" and stored[d.key] != 1]
+        assert set(stored.values()) <= {1} and set(stored) <= {d.key for d in inserts}
+    if counts := by_kind["counter"]:
+        given = [int(d.value) for d in counts if d.answer == "ok"]
+        unknown = sum(d.answer == "eunavail" for d in counts)
+        value = db.counters.find_one({"_id": counts[0].key})["value"]
+        assert len(set(given)) == len(given), "a number was given twice"
+        assert max(given) <= value and len(given) <= value <= len(given) + unknown
+    if queued := by_kind["queue"]:
+        stored = collections.Counter(o["unique_key"] for o in db.outbox.find({}))
+        assert not [d for d in queued if d.answer == "ok" and stored[d.key] != 1]
+    if claims := [d for d in by_kind["claim"] if d.answer == "ok"]:
+        stored = {o["_id"]: o for o in db.outbox.find({})}
+        assert len({d.value for d in claims}) == len(claims), "a document was claimed twice"
+        for d in claims:
+            assert stored[d.value]["lease"] == d.key and stored[d.value]["tries"] == 1
+
+
+def load_all(drive, uri, seconds):
+    """Writers of each kind, each in a process of its own."""
+    kinds = [("insert", 3), ("counter", 3), ("queue", 1), ("claim", 3)]
+    drivers = [drive(uri) for _ in kinds]
+    for driver in drivers:
+        driver.ok("ping")
+    for driver, (kind, threads) in zip(drivers, kinds):
+        driver.load(kind, threads, seconds, kind)
+    return drivers
+
+
+# ---- the server ----
+
+
+def test_down_at_start(program, drive):
+    with mongod.Mongo() as mongo:
+        mongo.kill()
+        driver = drive(mongo.uri)
+        first = driver.ask("ping")
+        assert first.answer == "eunavail" and first.ms < 2500
+        for _ in range(20):
+            again = driver.ask("insert", "a@b.test")
+            assert again.answer == "eunavail" and again.ms < AT_ONCE_MS
+        mongo.start()
+        up = time.monotonic()
+        while driver.ask("ping").answer != "ok":
+            assert time.monotonic() - up < BACK_S
+            time.sleep(0.02)
+        driver.ok("insert", "a@b.test")
+        assert [text for _, text in driver.log if "BZ0240" in text]
+        assert [text for _, text in driver.log if "BZ0241" in text]
+
+
+def test_one_worker_waits_for_a_dead_store(drive):
+    """All but the one that tries are refused at once."""
+    with mongod.Mongo() as mongo:
+        driver = drive(mongo.uri)
+        driver.ok("ping")
+        mongo.kill()
+        assert driver.ask("ping").answer == "eunavail"
+        driver.load("insert", 8, 4, "x")
+        slow = [d for d in driver.loaded() if d.ms > AT_ONCE_MS]
+        for d in slow:
+            assert sum(e.at < d.at + d.ms and d.at < e.at + e.ms for e in slow) == 1, slow
+        assert sum(d.ms for d in slow) < 5000
+
+
+def test_killed_under_load(mongo, drive):
+    drivers = load_all(drive, mongo.uri, 6)
+    time.sleep(1.5)
+    mongo.kill()
+    time.sleep(0.7)
+    mongo.start()
+    up = time.monotonic()
+    done = [driver.loaded() for driver in drivers]
+    for driver, one in zip(drivers, done):
+        assert driver.back_after(up, one) < BACK_S
+    audit(mongo, sum(done, []))
+
+
+def test_restarted_between_two_calls(mongo, drive):
+    """Connections that died in the pool are not met by a request."""
+    driver = drive(mongo.uri)
+    driver.ok("insert", "a@b.test")
+    mongo.restart()
+    time.sleep(BACK_S)
+    driver.ok("insert", "c@d.test")
+    assert driver.ok("counter", "n") == "1"
+
+
+def test_frozen_under_load(mongo, drive):
+    drivers = load_all(drive, mongo.uri, 8)
+    time.sleep(1)
+    mongo.freeze()
+    time.sleep(4)
+    mongo.resume()
+    up = time.monotonic()
+    done = [driver.loaded() for driver in drivers]
+    for driver, one in zip(drivers, done):
+        assert driver.back_after(up, one) < BACK_S
+    audit(mongo, sum(done, []))
+
+
+def test_not_primary_for_a_while(replica_set, drive):
+    drivers = load_all(drive, replica_set.uri, 7)
+    time.sleep(1)
+    replica_set.step_down(3)
+    up = time.monotonic() + 3
+    done = [driver.loaded() for driver in drivers]
+    for driver, one in zip(drivers, done):
+        # A secondary tells no one when it becomes primary: the next heartbeat finds out.
+        assert driver.back_after(up, one) < BACK_S + 1
+    audit(replica_set, sum(done, []))
+
+
+@pytest.mark.parametrize("code", [91, 189, 10107, 11600, 11602])
+def test_state_change_is_retried_unseen(replica_set, drive, code):
+    driver = drive(replica_set.uri)
+    driver.ok("ping")
+    for command, words in (("insert", ("insert", "a@b.test")), ("findAndModify", ("counter", "n"))):
+        replica_set.fail([command], errorCode=code, errorLabels=["RetryableWriteError"])
+        assert driver.ask(*words).answer == "ok"
+    assert replica_set.database().users.count_documents({}) == 1
+    assert replica_set.database().counters.find_one()["value"] == 1
+
+
+def test_state_change_twice(replica_set, drive):
+    driver = drive(replica_set.uri)
+    driver.ok("ping")
+    replica_set.fail(["insert"], times=2, errorCode=91, errorLabels=["RetryableWriteError"])
+    assert driver.ask("insert", "a@b.test").answer == "eunavail"
+    driver.ok("insert", "a@b.test")
+
+
+def test_no_majority(replica_set, drive):
+    """Applied by the primary, not confirmed by the others: that is no success."""
+    driver = drive(replica_set.uri)
+    driver.ok("ping")
+    error = {"code": 64, "errmsg": "waiting for replication timed out"}
+    for command, words in (("insert", ("insert", "a@b.test")), ("findAndModify", ("counter", "n"))):
+        replica_set.fail([command], writeConcernError=error)
+        assert driver.ask(*words).answer == "eunavail"
+    driver.ok("ping")
+
+
+def test_more_callers_than_clients(replica_set, drive):
+    """Whoever gets no client is told so soon; a slow store is not taken for a dead one."""
+    driver = drive(replica_set.uri + "&maxPoolSize=2")
+    driver.ok("ping")
+    replica_set.fail(["insert"], times=None, blockConnection=True, blockTimeMS=600)
+    driver.load("insert", 8, 3, "x")
+    done = driver.loaded()
+    refused = [d for d in done if d.answer == "eunavail"]
+    assert refused and max(d.ms for d in refused) < 500
+    assert sum(d.answer == "ok" for d in done) >= 6
+    replica_set.calm()
+    driver.ok("ping")
+    assert "BZ0243" in driver.visible()[0]
+
+
+def test_stops_soon_while_the_server_is_dead(mongo, drive):
+    driver = drive(mongo.uri)
+    driver.ok("insert", "a@b.test")
+    mongo.kill()
+    driver.ask("ping")
+    assert driver.close() < 2.5
+
+
+# ---- the network ----
+
+
+@pytest.mark.parametrize("fault", ["lose", "half", "garbage"])
+def test_answer_lost_after_an_insert(mongo, proxy, drive, fault):
+    driver = drive(mongo.uri_at(proxy.port))
+    driver.ok("ping")
+    for words in (("insert", "a@b.test"), ("chosen", "key-1", "running"), ("queue", "once")):
+        proxy.once(fault, ["insert"])
+        driver.ok(*words)
+    assert len(proxy.hits) == 3
+    db = mongo.database()
+    assert [db.users.count_documents({}), db.idempotency_keys.count_documents({}),
+            db.outbox.count_documents({})] == [1, 1, 1]
+    assert driver.ask("insert", "a@b.test")[::2] == ("eexist", "users_email")
+
+
+def test_connection_cut_before_an_insert(mongo, proxy, drive):
+    driver = drive(mongo.uri_at(proxy.port))
+    driver.ok("ping")
+    proxy.once("cut", ["insert"])
+    driver.ok("insert", "a@b.test")
+    assert mongo.database().users.count_documents({}) == 1
+
+
+@pytest.mark.parametrize("fault", ["lose", "cut"])
+def test_an_id_of_somebody_else_is_not_ours(mongo, proxy, drive, fault):
+    """Equal in all that the caller chose, and yet another's: only one may win."""
+    driver, other = drive(mongo.uri_at(proxy.port)), drive(mongo.uri)
+    driver.ok("ping")
+    other.ok("chosen", "key-1", "running")
+    stored = mongo.database().idempotency_keys.find_one()
+    proxy.once(fault, ["insert"])
+    done = driver.ask("chosen", "key-1", "running")
+    assert done[::2] == ("eexist", "_id")
+    assert mongo.database().idempotency_keys.find_one() == stored
+
+
+def test_answer_lost_twice(mongo, proxy, drive):
+    driver = drive(mongo.uri_at(proxy.port))
+    driver.ok("ping")
+    proxy.once("lose", ["insert"], times=2)
+    assert driver.ask("insert", "a@b.test").answer == "eunavail"
+    assert mongo.database().users.count_documents({}) <= 1
+    driver.ok("insert", "c@d.test")
+
+
+@pytest.mark.parametrize("fault", ["lose", "half", "garbage"])
+def test_answer_lost_after_a_change(mongo, proxy, drive, fault):
+    """A server with retryable writes knows the second try; else the caller is told that nobody
+    knows."""
+    driver = drive(mongo.uri_at(proxy.port))
+    user = driver.ok("insert", "a@b.test")
+    proxy.once(fault, ["findAndModify"])
+    counted = driver.ask("counter", "n")
+    proxy.once(fault, ["findAndModify"])
+    updated = driver.ask("update", user, "-", "x")
+    proxy.once(fault, ["delete"])
+    deleted = driver.ask("delete", user)
+    assert len(proxy.hits) == 3
+    wanted = "ok" if retries(mongo) else "eunavail"
+    assert [counted.answer, updated.answer, deleted.answer] == [wanted] * 3
+    db = mongo.database()
+    assert db.counters.find_one({"_id": "n"})["value"] == 1
+    assert db.users.count_documents({}) == 0
+    if retries(mongo):
+        assert (counted.value, updated.value) == ("1", "2")
+
+
+@pytest.mark.parametrize("fault", ["lose", "cut", "half", "garbage"])
+def test_answer_lost_to_a_read(mongo, proxy, drive, fault):
+    driver = drive(mongo.uri_at(proxy.port))
+    user = driver.ok("insert", "a@b.test")
+    proxy.once(fault, ["find"])
+    assert driver.ok("get", user) == "a@b.test"
+    assert proxy.hits == [(fault, "find")]
+
+
+@pytest.mark.parametrize("command, words", [("find", ("get", "usr_1")), ("insert", ("insert", "a")),
+                                            ("findAndModify", ("counter", "n"))])
+def test_half_an_answer_and_then_nothing(mongo, proxy, drive, command, words):
+    driver = drive(mongo.uri_at(proxy.port))
+    driver.ok("ping")
+    proxy.once("stall", [command], times=2)
+    assert driver.ask(*words).answer == "eunavail"
+    driver.ok("ping")
+
+
+def test_nothing_passes_for_a_while(mongo, proxy, drive):
+    drivers = load_all(drive, mongo.uri_at(proxy.port), 10)
+    time.sleep(1)
+    proxy.black_hole()
+    time.sleep(4)
+    proxy.heal()
+    up = time.monotonic()
+    done = [driver.loaded() for driver in drivers]
+    for driver, one in zip(drivers, done):
+        assert driver.back_after(up, one) < BACK_S
+    audit(mongo, sum(done, []))
+
+
+def test_connections_are_cut_again_and_again(mongo, proxy, drive):
+    drivers = load_all(drive, mongo.uri_at(proxy.port), 6)
+    for _ in range(8):
+        time.sleep(0.5)
+        proxy.cut()
+    done = [driver.loaded() for driver in drivers]
+    up = time.monotonic()
+    for driver in drivers:
+        assert driver.ask("ping").answer in ("ok", "eunavail")
+        while driver.ask("ping").answer != "ok":
+            assert time.monotonic() - up < BACK_S
+    audit(mongo, sum(done, []))
+
+
+def test_refused_and_back(mongo, proxy, drive):
+    driver = drive(mongo.uri_at(proxy.port))
+    driver.ok("ping")
+    proxy.refuse()
+    assert driver.ask("insert", "a@b.test").answer == "eunavail"
+    time.sleep(1)
+    proxy.heal()
+    time.sleep(BACK_S)
+    driver.ok("insert", "c@d.test")
+
+
+def test_a_slow_network_is_no_fault(mongo, proxy, drive):
+    proxy.delay(0.2)
+    driver = drive(mongo.uri_at(proxy.port))
+    user = driver.ok("insert", "a@b.test")
+    assert driver.ok("get", user) == "a@b.test"
+    assert driver.ok("counter", "n") == "1"
+    assert driver.ok("update", user, "-", "x") == "2"
+    assert not driver.log
+
+
+# ---- the data ----
+
+
+def test_reset_tokens_have_the_agreed_fields(mongo, drive):
+    driver = drive(mongo.uri)
+    token = driver.ok("reset", "sha256-of-it")
+    tokens = mongo.database().password_reset_tokens
+    fresh = {"_id": str, "token": str, "user_id": str, "email": str, "expires_at": "date",
+             "used": bool, "created_at": "date"}
+    for wanted in (fresh, {**fresh, "used_at": "date"}):
+        stored = tokens.find_one({"_id": token})
+        assert set(stored) == set(wanted)
+        for name, kind in wanted.items():
+            is_date = type(stored[name]).__name__ == "datetime"
+            assert is_date if kind == "date" else isinstance(stored[name], kind), (name, stored)
+        driver.ok("used", token) if wanted is fresh else None
+    assert tokens.find_one({"_id": token})["used"] is True
+    assert driver.ask("used", token).answer == "econd"
+    assert driver.ask("reset", "sha256-of-it").answer == "eexist"
+
+
+def test_declared_indexes(mongo, drive):
+    driver = drive(mongo.uri)
+    driver.ok("ping")
+    db = mongo.database()
+    indexes = {i["name"]: i for name in db.list_collection_names() for i in db[name].list_indexes()}
+    assert indexes["users_email"]["unique"] and indexes["reset_token"]["unique"]
+    assert dict(indexes["users_email"]["partialFilterExpression"]["email"]) == {"$gte": ""}
+    assert list(indexes["outbox_due"]["key"]) == ["state", "due_at", "_id"]
+    for name, field in (("sessions_expiry", "expires_at"), ("reset_expiry", "expires_at")):
+        assert indexes[name]["expireAfterSeconds"] == 0
+        assert list(indexes[name]["key"]) == [field]
+    plan = db.users.find({"email": "a"}).explain()["queryPlanner"]["winningPlan"]
+    assert "IXSCAN" in str(plan) or "EXPRESS" in str(plan), plan
+
+
+def test_our_own_sweep(mongo, drive):
+    """Expiry does not wait for the server's TTL monitor."""
+    driver = drive(mongo.uri)
+    live, dead = driver.ok("session", "60"), driver.ok("session", "-1")
+    removed = driver.ok("sweep")
+    sessions = mongo.database().sessions
+    assert removed == "1" or sessions.count_documents({"_id": dead}) == 0
+    assert [s["_id"] for s in sessions.find({})] == [live]
+
+
+def test_an_index_that_differs(replica_set, drive):
+    db = replica_set.database()
+    db.users.create_index("email", name="users_email")
+    driver = drive(replica_set.uri)
+    done = driver.ask("insert", "a@b.test")
+    assert done.answer == "eunavail" and "BZ0244" in driver.visible()[0]
+    driver.ok("migrate")
+    assert db.users.index_information()["users_email"]["unique"]
+    time.sleep(1.1)
+    driver.ok("insert", "a@b.test")
+
+
+def test_an_index_of_another_name(replica_set, drive):
+    """The same keys under a name of somebody else, which a mongod refuses to have twice."""
+    users = replica_set.database().users
+    users.create_index("email", name="by_hand")
+    driver = drive(replica_set.uri)
+    replica_set.fail(["createIndexes"], times=2, errorCode=85)
+    driver.ok("migrate")
+    assert set(users.index_information()) == {"_id_", "users_email"}
+
+
+def test_data_that_breaks_a_unique_index(replica_set, drive):
+    db = replica_set.database()
+    db.users.insert_many([{"_id": n, "email": "secret@b.test"} for n in ("1", "2")])
+    driver = drive(replica_set.uri)
+    assert driver.ask("ping").answer == "eunavail"
+    assert "BZ0250" in driver.visible()[0] and "users_email" in driver.visible()[0]
+    assert "secret@" not in str(driver.log)
+    db.users.delete_one({"_id": "2"})
+    time.sleep(1.1)
+    driver.ok("ping")
+
+
+def test_a_newer_schema_is_left_alone(replica_set, drive):
+    db = replica_set.database()
+    db.schema_info.insert_one({"_id": "schema", "version": 99})
+    driver = drive(replica_set.uri)
+    for words in (("insert", "a@b.test"), ("ping",), ("migrate",), ("check",)):
+        assert driver.ask(*words).answer == "eschema"
+    assert "BZ0245" in driver.visible()[0]
+    assert db.list_collection_names() == ["schema_info"]
+
+
+def test_a_wrong_uri_shows_no_password(program):
+    for uri in ("mongodb://user:s3cr/et@@host/db", "mongodb://user:s3cret@host:99999/",
+                "mongodb://user:s3cret@host/?socketTimeoutMS=s3cret", "mongodb://h/s3cret$db"):
+        done = subprocess.run([program, uri], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        text = done.stdout + done.stderr
+        assert "s3cr" not in text
+        assert done.returncode == 1 and "mongodb://" in text or "database" in text, text
