@@ -5,6 +5,7 @@ against src/routes.c, so that a new route cannot stay without tests.
 """
 import itertools
 import json
+import os
 import re
 import socket
 import sqlite3
@@ -20,6 +21,8 @@ from harness import PREFIX, REPO, new_ip
 
 PASSWORD = "Nine-lemons-walk-7"
 OTHER_PASSWORD = "Quiet-Harbour-22-boats"
+# PASSWORD as an imported bcrypt hash, by libxcrypt; the letter is a, b or y.
+BCRYPT = "$2{}$05$abcdefghijklmnopqrstuuwmFOZR8Gth6hOVjkmnjACad1DxxiJou"
 
 _people = itertools.count(1)
 
@@ -453,6 +456,16 @@ def change(server, table, where, **values):
                           (*values.values(), *where.values())).rowcount
     finally:
         db.close()
+
+
+def processor_time(server):
+    """Seconds that all workers have computed."""
+    ticks = 0
+    for pid in server.children():
+        with open(f"/proc/{pid}/stat", encoding="ascii") as stat:
+            fields = stat.read().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def now_ms():
