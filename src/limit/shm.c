@@ -20,7 +20,9 @@
  * place becomes free later, its new owner begins with what the shared budget shows as used. */
 #include "internal.h"
 
+#include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -35,7 +37,8 @@ enum {
     LINE = 64,          /* bytes of a cache line */
     RACES = 16,         /* lost to a claimer before the lock is taken instead */
     LOCK_WAIT_MS = 100, /* its holder needs microseconds, or lacks a processor */
-    RETRY_SOON = 1,     /* seconds, where the lock was not to be had */
+    YIELDS = 50,
+    RETRY_SOON = 1, /* seconds, where the lock was not to be had */
     FRESH = 0,
     PREPARING = 1,
     READY = 0x425a4c01,
@@ -115,15 +118,17 @@ limit_shm *limit_shm_attach(apr_pool_t *pool, void *base, unsigned slots,
 
 static int lock_set(limit_set *set)
 {
-    struct timespec until;
     int rv = pthread_mutex_trylock(&set->lock);
 
-    if (rv == EBUSY) {
-        clock_gettime(CLOCK_MONOTONIC, &until);
-        until.tv_nsec += LOCK_WAIT_MS * 1000000L;
-        until.tv_sec += until.tv_nsec / 1000000000L;
-        until.tv_nsec %= 1000000000L;
-        rv = pthread_mutex_clocklock(&set->lock, CLOCK_MONOTONIC, &until);
+    /* Asked again and again rather than waited for: it is free in a microsecond, or its holder has
+     * lost its processor, and a wait with an end goes by the clock on the wall. */
+    for (int tries = 0; rv == EBUSY && tries < YIELDS + LOCK_WAIT_MS; tries++) {
+        if (tries < YIELDS) {
+            sched_yield();
+        } else {
+            usleep(1000);
+        }
+        rv = pthread_mutex_trylock(&set->lock);
     }
     if (rv == EOWNERDEAD) {
         /* Nothing to repair: each step of a claim leaves a set that is valid. */

@@ -474,9 +474,8 @@ static void test_taken_over_while_counting(void **state)
 static pid_t hold_lock(limit_shm *shm, unsigned set)
 {
     _Atomic int *held = zeroed(4096);
-    pid_t pid = fork();
+    pid_t pid = fork_child();
 
-    assert_true(pid >= 0);
     if (pid == 0) {
         if (!limit_shm_lock(shm, set)) {
             _exit(1);
