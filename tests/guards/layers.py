@@ -107,7 +107,7 @@ LIBRARIES = {
 }
 SYSTEM = re.compile(
     r"apr_\w+\.h|(sys|netinet|arpa|linux)/\w+\.h|assert\.h|ctype\.h|dirent\.h|errno\.h|fcntl\.h|"
-    r"inttypes\.h|limits\.h|netdb\.h|poll\.h|pthread\.h|pwd\.h|grp\.h|signal\.h|stdarg\.h|"
+    r"inttypes\.h|limits\.h|netdb\.h|poll\.h|pthread\.h|pwd\.h|grp\.h|sched\.h|signal\.h|stdarg\.h|"
     r"stdatomic\.h|stdbool\.h|stddef\.h|stdint\.h|stdio\.h|stdlib\.h|string\.h|strings\.h|"
     r"termios\.h|time\.h|unistd\.h|math\.h|ftw\.h|getopt\.h")
 
