@@ -154,12 +154,25 @@ int bizapi_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, 
 
 /* ---- post_config ---- */
 
+/* The folder is for the workers' user alone; what is missing above it may be entered by all, else
+ * that user could not reach it. */
+static apr_status_t make_dir(apr_pool_t *pool, const char *dir)
+{
+    enum { OWN = APR_FPROT_UREAD | APR_FPROT_UWRITE | APR_FPROT_UEXECUTE | APR_FPROT_GREAD };
+    enum { GROUP = APR_FPROT_GEXECUTE, ALL = APR_FPROT_WREAD | APR_FPROT_WEXECUTE };
+    apr_status_t status =
+        apr_dir_make_recursive(ap_make_dirstr_parent(pool, dir), OWN | GROUP | ALL, pool);
+
+    if (status == APR_SUCCESS || APR_STATUS_IS_EEXIST(status))
+        status = apr_dir_make(dir, OWN | GROUP, pool);
+    return status;
+}
+
 static int make_state_dir(apr_pool_t *pool, const business *b)
 {
     const char *dir = b->settings->state_dir;
     struct statfs fs;
-    apr_status_t status = apr_dir_make_recursive(
-        dir, APR_UREAD | APR_UWRITE | APR_UEXECUTE | APR_GREAD | APR_GEXECUTE, pool);
+    apr_status_t status = make_dir(pool, dir);
 
     if (status != APR_SUCCESS && !APR_STATUS_IS_EEXIST(status))
         return refuse(b->server, "BizApiStateDir", dir,
@@ -189,8 +202,7 @@ static int prepare(apr_pool_t *pconf, apr_pool_t *ptemp, business *b)
     if (!strncmp(b->settings->mail, "file:", 5)) {
         const char *dir = b->settings->mail + 5;
 
-        apr_dir_make_recursive(
-            dir, APR_UREAD | APR_UWRITE | APR_UEXECUTE | APR_GREAD | APR_GEXECUTE, ptemp);
+        make_dir(ptemp, dir);
         if (geteuid() == 0 && chown(dir, ap_unixd_config.user_id, ap_unixd_config.group_id) != 0)
             return refuse(b->server, "BizApiMail", b->settings->mail,
                           "the directory cannot be given to the workers' user");
