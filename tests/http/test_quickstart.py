@@ -44,11 +44,14 @@ def copy_of_checkout(parent):
 class Terminal:
     """`make run` with a terminal around it."""
 
-    def __init__(self, folder, *arguments, user=None):
+    def __init__(self, folder, *arguments, user=None, shell=False):
         self.output, self.code = "", None
         command = ["make", "run", f"B={BUILD}", *arguments]
         if user:
             command = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *command]
+        if shell:
+            # With jobs of its own, as a person's shell has them.
+            command = ["bash", "--norc", "--noprofile", "-ic", shlex.join(command) + "; true"]
         self.pid, self.master = pty.fork()
         if self.pid == 0:
             os.chdir(folder)
@@ -85,10 +88,11 @@ class Terminal:
 
     def wait_end(self, timeout=30):
         def ended():
-            self.read()
+            if self.master is not None:
+                self.read()
             return not self.alive()
         wait_until(ended, timeout, "the end of make run")
-        while select.select([self.master], [], [], 0.2)[0]:
+        while self.master is not None and select.select([self.master], [], [], 0.2)[0]:
             before = self.output
             if self.read() == before:
                 break
@@ -98,10 +102,12 @@ class Terminal:
         if self.alive():
             os.kill(self.pid, signal.SIGTERM)
             self.wait_end()
-        try:
+        self.hang_up()
+
+    def hang_up(self):
+        if self.master is not None:
             os.close(self.master)
-        except OSError:
-            pass
+            self.master = None
 
 
 def port_is_free(port):
@@ -139,8 +145,8 @@ def start(checkout):
     folder, output = checkout
     made = []
 
-    def begin(*arguments):
-        made.append(Terminal(folder, *arguments))
+    def begin(*arguments, **more):
+        made.append(Terminal(folder, *arguments, **more))
         return made[-1]
 
     yield begin
@@ -246,8 +252,9 @@ def test_first_contact(start, checkout):
     status = subprocess.run(["git", "status", "--porcelain"], cwd=checkout[0], text=True,
                             capture_output=True, check=True)
     assert status.stdout == ""
+    # AH01630: what was asked for above and is nobody's to see.
     bad = [line for line in (folder / "logs/error.log").read_text().splitlines()
-           if re.search(r"\[\w*:(warn|error|crit|alert|emerg)\]", line) and "BZ" not in line]
+           if re.search(r"\[[\w-]*:(warn|error|crit|alert|emerg)\]", line) and "AH01630" not in line]
     assert bad == []
 
 
@@ -268,9 +275,9 @@ def test_a_resized_window_and_a_second_start(start):
 
 def test_a_closed_terminal_ends_it(start):
     port = free_port()
-    terminal = start(f"PORT={port}")
+    terminal = start(f"PORT={port}", shell=True)
     terminal.wait_text("Ctrl-C ends it")
-    os.close(terminal.master)
+    terminal.hang_up()
     wait_until(lambda: port_is_free(port), 20, "the free port")
 
 
