@@ -4,6 +4,7 @@ import os
 import pathlib
 import re
 import shutil
+import signal
 import stat
 import subprocess
 import tempfile
@@ -109,6 +110,8 @@ class Debian:
         if os.environ.get("BIZ_PRELOAD"):
             with open(self.etc / "envvars", "a", encoding="ascii") as envvars:
                 envvars.write(f"export LD_PRELOAD={os.environ['BIZ_PRELOAD']}\n")
+                for name in ("ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS"):
+                    envvars.write(f"export {name}='{os.environ.get(name, '')}'\n")
         self.tool("apachectl", "start")
         wait_until(lambda: (self.root / "run/apache2.pid").exists(), 10, "the pid file")
 
@@ -123,7 +126,7 @@ class Debian:
         pid = self.root / "run/apache2.pid"
         if pid.exists():
             number = int(pid.read_text())
-            self.tool("apachectl", "stop")
+            os.kill(number, signal.SIGTERM)  # apachectl stop wants a configuration without faults
             wait_until(lambda: not pathlib.Path(f"/proc/{number}").exists(), 20, "the stop")
 
     def log(self):
@@ -158,6 +161,8 @@ def two_sites(debian):
     (debian.root / "www/one/api/v2.txt").write_text("somebody's own api\n")
     (debian.root / "www/two/index.html").write_text("<h1>The second</h1>\n")
     (debian.root / "www/two/gone.html").write_text("<h1>Not here</h1>\n")
+    for page in (debian.root / "www").rglob("*"):
+        os.utime(page, (1700000000, 1700000000))  # the ETag of a file of this second is a weak one
     debian.add_site("000-one", f"""<VirtualHost *:{debian.port}>
     ServerName one.test
     DocumentRoot {debian.root}/www/one
@@ -189,7 +194,9 @@ def behaviour(debian):
                              ("GET", "/api/"), ("GET", "/api/v2.txt"), ("GET", "/api/v10"),
                              ("GET", "/api/v"), ("GET", "/%2f"), ("TRACE", "/")):
             answer = debian.ask(host, path, method, Origin="https://elsewhere.test")
-            headers = [(k, v) for k, v in answer.headers.multi_items() if k not in HOP_OR_TIME]
+            # The order in Allow is the order of a hash table with a random seed.
+            headers = [(k, sorted(v.split(",")) if k == "allow" else v)
+                       for k, v in answer.headers.multi_items() if k not in HOP_OR_TIME]
             seen[host, method, path] = (answer.status_code, headers, answer.content)
     return seen
 
@@ -298,7 +305,8 @@ def test_the_example_of_a_tls_host(debian):
     debian.relocate()
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
                     "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj",
-                    "/CN=portal.example.org", "-addext", "subjectAltName=DNS:portal.example.org",
+                    "/CN=portal.example.org", "-addext",
+                    "subjectAltName=DNS:portal.example.org,IP:127.0.0.1",
                     "-addext", "basicConstraints=critical,CA:FALSE",
                     "-keyout", debian.root / "privkey.pem", "-out", debian.root / "fullchain.pem"],
                    check=True, capture_output=True)
@@ -318,8 +326,7 @@ def test_the_example_of_a_tls_host(debian):
     def tls(path, **headers):
         with httpx.Client(verify=str(debian.root / "fullchain.pem"), trust_env=False) as web:
             return web.get(f"https://127.0.0.1:{debian.tls_port}{path}",
-                           headers={"Host": "portal.example.org", **headers},
-                           extensions={"sni_hostname": "portal.example.org"})
+                           headers={"Host": "portal.example.org", **headers})
 
     for path, status in (("/", 200), ("/none", 404), ("/api/v1/health/live", 200),
                          ("/api/v1/none", 404), ("/api/v1/auth/me", 401)):
@@ -328,7 +335,8 @@ def test_the_example_of_a_tls_host(debian):
         assert answer.headers.get_list("Strict-Transport-Security") == [
             "max-age=31536000; includeSubDomains"]
         assert answer.headers.get_list("X-Content-Type-Options") == ["nosniff"]
-        assert len(answer.headers.get_list("Referrer-Policy")) == 1
+        assert answer.headers.get_list("Referrer-Policy") == [
+            "no-referrer" if path.startswith("/api") else "same-origin"]
         assert len(answer.headers.get_list("Content-Security-Policy")) == 1
     allowed = tls("/api/v1/health/live", Origin="https://portal.example.org")
     assert allowed.headers["Access-Control-Allow-Origin"] == "https://portal.example.org"
