@@ -53,6 +53,8 @@ const char *limit_redis_places(apr_pool_t *pool, const limit_redis_url *url,
 /* Why the last call failed: a word or two, never anything secret. */
 void limit_redis_reason(limit_redis *redis, char *text, size_t size);
 
-void limit_redis_set_window(limit_redis *redis, int64_t microseconds); /* for tests */
+/* For tests. */
+void limit_redis_set_window(limit_redis *redis, int64_t microseconds);
+void limit_redis_set_places(limit_redis *redis, const limit_redis_place *places, int n);
 
 #endif

@@ -608,3 +608,9 @@ void limit_redis_set_window(limit_redis *redis, int64_t microseconds)
 {
     redis->window = microseconds;
 }
+
+void limit_redis_set_places(limit_redis *redis, const limit_redis_place *places, int n)
+{
+    memcpy(redis->places, places, (size_t)n * sizeof(places[0]));
+    redis->n_places = n;
+}
