@@ -13,66 +13,107 @@
 #include <apr_strings.h>
 #include <http_main.h>
 
-/* Before the slots of each segment. The marks of slots in use follow the slots. */
+/* One segment: the slots, then a word for each that tells whether it is in use. */
 struct ap_slotmem_instance_t {
+    struct ap_slotmem_instance_t *next; /* of the same name: the one in use first */
     char *base;
-    apr_uint32_t *in_use; /* one word a slot */
+    apr_uint32_t *in_use;
     apr_size_t size;
     unsigned int count;
+    ap_slotmem_type_t type;
     int fresh;
 };
 
-enum { PAGE = 4096, CACHE_LINE = 64 };
+enum { PAGE = 4096 };
 
-/* Where this process keeps a segment from one configuration to the next. */
-static const char *key_of(apr_pool_t *pool, const char *name, apr_size_t size, unsigned int count)
+/* Where the process keeps the segments of a name from one configuration to the next. The module
+ * itself may be another by then: the number changes with the structure above. */
+static const char *key_of(apr_pool_t *pool, const char *name)
 {
-    return apr_psprintf(pool, "bizapi-slotmem-1-%s-%" APR_SIZE_T_FMT "x%u", name, size, count);
+    return apr_pstrcat(pool, "bizapi-slotmem-2-", name, NULL);
 }
 
+static ap_slotmem_instance_t *segments_of(apr_pool_t *pool, const char *name)
+{
+    void *known = NULL;
+
+    apr_pool_userdata_get(&known, key_of(pool, name), ap_server_conf->process->pool);
+    return known;
+}
+
+static apr_status_t make(ap_slotmem_instance_t **out, apr_size_t size, unsigned int count,
+                         apr_pool_t *life)
+{
+    const apr_size_t slots = APR_ALIGN(size * count, sizeof(apr_uint64_t));
+    const apr_size_t all = slots + count * sizeof(apr_uint32_t);
+    apr_shm_t *memory;
+    apr_status_t status;
+
+    if (size == 0 || count == 0 || (size * count) / size != count || all < slots)
+        return APR_EINVAL;
+    status = apr_shm_create(&memory, all + PAGE, NULL, life);
+    if (status != APR_SUCCESS)
+        return status;
+    *out = apr_pcalloc(life, sizeof(**out));
+    /* APR keeps a length in front: slots begin at the next page, so that few lie across two. */
+    (*out)->base = (char *)APR_ALIGN((apr_uintptr_t)apr_shm_baseaddr_get(memory), PAGE);
+    (*out)->in_use = (apr_uint32_t *)(void *)((*out)->base + slots);
+    (*out)->size = size;
+    (*out)->count = count;
+    memset((*out)->base, 0, all);
+    return APR_SUCCESS;
+}
+
+/* Finds the segment of this name and geometry, or makes it. An older geometry is kept until the
+ * server ends: workers of the old generation may still be using it. */
 static apr_status_t slotmem_create(ap_slotmem_instance_t **out, const char *name, apr_size_t size,
                                    unsigned int count, ap_slotmem_type_t type, apr_pool_t *pool)
 {
-    apr_pool_t *life = ap_server_conf->process->pool;
-    const char *key = key_of(pool, name, size, count);
-    ap_slotmem_instance_t *inst = NULL;
-    void *known = NULL;
-    apr_shm_t *memory;
-    apr_size_t slots = APR_ALIGN(size * count, sizeof(apr_uint64_t));
+    apr_pool_t *life = name != NULL ? ap_server_conf->process->pool : pool;
+    ap_slotmem_instance_t *all = name != NULL ? segments_of(pool, name) : NULL, **at = &all;
+    ap_slotmem_instance_t *found;
     apr_status_t status;
 
-    (void)type;
-    if (size == 0 || count == 0 || slots / size < count)
-        return APR_EINVAL;
-    apr_pool_userdata_get(&known, key, life);
-    if (known != NULL) {
-        *out = known;
-        (*out)->fresh = 0;
-        return APR_SUCCESS;
+    while (*at != NULL && ((*at)->size != size || (*at)->count != count))
+        at = &(*at)->next;
+    found = *at;
+    if (found != NULL) {
+        *at = found->next;
+        found->fresh = 0;
+    } else {
+        status = make(&found, size, count, life);
+        if (status != APR_SUCCESS)
+            return status;
+        found->fresh = 1;
     }
-    status = apr_shm_create(&memory, CACHE_LINE + slots + count * sizeof(apr_uint32_t), NULL, life);
-    if (status != APR_SUCCESS)
-        return status;
-    inst = apr_pcalloc(life, sizeof(*inst));
-    /* APR keeps a length in front: slots begin at the next cache line. */
-    inst->base = (char *)APR_ALIGN((apr_uintptr_t)apr_shm_baseaddr_get(memory), CACHE_LINE);
-    inst->in_use = (apr_uint32_t *)(void *)(inst->base + slots);
-    inst->size = size;
-    inst->count = count;
-    inst->fresh = 1;
-    memset(inst->base, 0, slots + count * sizeof(apr_uint32_t));
-    *out = inst;
-    return apr_pool_userdata_set(inst, apr_pstrdup(life, key), NULL, life);
+    found->type = type;
+    found->next = all;
+    *out = found;
+    return name != NULL ? apr_pool_userdata_set(found, key_of(pool, name), NULL, life)
+                        : APR_SUCCESS;
 }
 
 static apr_status_t slotmem_attach(ap_slotmem_instance_t **out, const char *name, apr_size_t *size,
                                    unsigned int *count, apr_pool_t *pool)
 {
-    void *known = NULL;
+    ap_slotmem_instance_t *found = name != NULL ? segments_of(pool, name) : NULL;
 
-    apr_pool_userdata_get(&known, key_of(pool, name, *size, *count), ap_server_conf->process->pool);
-    *out = known;
-    return known != NULL ? APR_SUCCESS : APR_ENOSHMAVAIL;
+    if (found == NULL)
+        return APR_ENOSHMAVAIL;
+    *size = found->size;
+    *count = found->count;
+    *out = found;
+    return APR_SUCCESS;
+}
+
+/* Whether the slot may be read and written: with PREGRAB only after it was grabbed. */
+static apr_status_t check(ap_slotmem_instance_t *s, unsigned int id)
+{
+    if (id >= s->count)
+        return APR_EINVAL;
+    if ((s->type & AP_SLOTMEM_TYPE_PREGRAB) && !apr_atomic_read32(&s->in_use[id]))
+        return APR_NOTFOUND;
+    return APR_SUCCESS;
 }
 
 static apr_status_t slotmem_dptr(ap_slotmem_instance_t *s, unsigned int id, void **memory)
@@ -90,7 +131,7 @@ static apr_status_t slotmem_doall(ap_slotmem_instance_t *s, ap_slotmem_callback_
     unsigned int i;
 
     for (i = 0; i < s->count && status == APR_SUCCESS; i++)
-        if (apr_atomic_read32(&s->in_use[i]))
+        if (check(s, i) == APR_SUCCESS)
             status = each(s->base + s->size * i, data, pool);
     return status;
 }
@@ -98,7 +139,11 @@ static apr_status_t slotmem_doall(ap_slotmem_instance_t *s, ap_slotmem_callback_
 static apr_status_t slotmem_get(ap_slotmem_instance_t *s, unsigned int id, unsigned char *to,
                                 apr_size_t len)
 {
-    if (id >= s->count || len > s->size)
+    apr_status_t status = check(s, id);
+
+    if (status != APR_SUCCESS)
+        return status;
+    if (len > s->size)
         return APR_EINVAL;
     memcpy(to, s->base + s->size * id, len);
     return APR_SUCCESS;
@@ -107,7 +152,11 @@ static apr_status_t slotmem_get(ap_slotmem_instance_t *s, unsigned int id, unsig
 static apr_status_t slotmem_put(ap_slotmem_instance_t *s, unsigned int id, unsigned char *from,
                                 apr_size_t len)
 {
-    if (id >= s->count || len > s->size)
+    apr_status_t status = check(s, id);
+
+    if (status != APR_SUCCESS)
+        return status;
+    if (len > s->size)
         return APR_EINVAL;
     memcpy(s->base + s->size * id, from, len);
     apr_atomic_set32(&s->in_use[id], 1);
@@ -155,9 +204,9 @@ static apr_status_t slotmem_grab(ap_slotmem_instance_t *s, unsigned int *id)
 
 static apr_status_t slotmem_release(ap_slotmem_instance_t *s, unsigned int id)
 {
-    if (id >= s->count || apr_atomic_cas32(&s->in_use[id], 0, 1) != 1)
-        return APR_NOTFOUND;
-    return APR_SUCCESS;
+    if (id >= s->count)
+        return APR_EINVAL;
+    return apr_atomic_cas32(&s->in_use[id], 0, 1) == 1 ? APR_SUCCESS : APR_NOTFOUND;
 }
 
 static const ap_slotmem_provider_t provider = {
@@ -182,8 +231,7 @@ apr_status_t bizapi_slotmem_segment(server_rec *main, const char *name, size_t s
 
     if (storage == NULL)
         return APR_ENOTIMPL;
-    status = storage->create(&inst, name, slot_size, slots, AP_SLOTMEM_TYPE_PREGRAB,
-                             main->process->pconf);
+    status = storage->create(&inst, name, slot_size, slots, 0, main->process->pconf);
     if (status != APR_SUCCESS)
         return status;
     *fresh = inst->fresh;

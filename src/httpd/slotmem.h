@@ -10,8 +10,10 @@
 void bizapi_slotmem_register(apr_pool_t *pconf);
 
 /* Slots by the provider, found again after a graceful restart when name, size and number are the
- * same; another size or number makes fresh, zeroed ones, and the old ones stay until the server
- * ends. `fresh`: 1 where they were made now. In the parent, before the fork. */
+ * same (the name tells the layout of what is in them, too); another size or number makes fresh,
+ * zeroed ones, and the old ones stay until the server ends, to be found again should their geometry
+ * come back. They begin at a page. `fresh`: 1 where they were made now. In the parent, before the
+ * fork. */
 apr_status_t bizapi_slotmem_segment(server_rec *main, const char *name, size_t slot_size,
                                     unsigned slots, void **base, int *fresh);
 
