@@ -114,7 +114,9 @@ static int check_business(apr_pool_t *pool, server_rec *s, business *b)
     if (why != NULL)
         return refuse(s, "BizApiStateDir", b->settings->state_dir, why);
     b->templates = mail_templates_load(pool, bizapi_templates_dir(pool, s), &why);
-    if (b->templates == NULL)
+    if (b->templates != NULL)
+        why = outbox_templates_error(pool, b->templates, b->settings);
+    if (b->templates == NULL || why != NULL)
         return refuse(s, "BizApiMailTemplates", bizapi_templates_dir(pool, s), why);
     if (mail_transport_new(pool, b->settings, &why) == NULL)
         return refuse(s, "BizApiMail", b->settings->business, why);
@@ -168,18 +170,46 @@ static apr_status_t make_dir(apr_pool_t *pool, const char *dir)
     return status;
 }
 
-static int make_state_dir(apr_pool_t *pool, const business *b)
+static int is_empty(apr_pool_t *pool, const char *dir)
 {
-    const char *dir = b->settings->state_dir;
-    struct statfs fs;
+    apr_dir_t *handle;
+    apr_finfo_t each;
+    int empty = 1;
+
+    if (apr_dir_open(&handle, dir, pool) != APR_SUCCESS)
+        return 0;
+    while (empty && apr_dir_read(&each, APR_FINFO_NAME, handle) == APR_SUCCESS)
+        empty = !strcmp(each.name, ".") || !strcmp(each.name, "..");
+    apr_dir_close(handle);
+    return empty;
+}
+
+/* A folder that the workers may write, made where it is missing. An empty one is given to their
+ * user; one that holds something belongs to whoever put it there and stays theirs. NULL when it
+ * serves, else why not. */
+static const char *ready_dir(apr_pool_t *pool, const char *dir)
+{
+    struct stat st;
     apr_status_t status = make_dir(pool, dir);
 
     if (status != APR_SUCCESS && !APR_STATUS_IS_EEXIST(status))
-        return refuse(b->server, "BizApiStateDir", dir,
-                      apr_psprintf(pool, "cannot be made: %pm", &status));
-    if (geteuid() == 0 && chown(dir, ap_unixd_config.user_id, ap_unixd_config.group_id) != 0)
-        return refuse(b->server, "BizApiStateDir", dir,
-                      "cannot be given to the workers' user (chown failed)");
+        return apr_psprintf(pool, "cannot be made: %pm", &status);
+    if (geteuid() == 0 && is_empty(pool, dir) &&
+        chown(dir, ap_unixd_config.user_id, ap_unixd_config.group_id) != 0)
+        return "cannot be given to the workers' user (chown failed)";
+    if (stat(dir, &st) != 0 || !may_enter(&st, 1))
+        return apr_psprintf(pool, "cannot be written by the workers' user; chown %s it",
+                            ap_unixd_config.user_name);
+    return NULL;
+}
+
+static int make_state_dir(apr_pool_t *pool, const business *b)
+{
+    const char *dir = b->settings->state_dir, *why = ready_dir(pool, dir);
+    struct statfs fs;
+
+    if (why != NULL)
+        return refuse(b->server, "BizApiStateDir", dir, why);
     if (statfs(dir, &fs) == 0 && fs.f_type == TMPFS)
         ap_log_error(APLOG_MARK, APLOG_WARNING | APLOG_STARTUP, 0, b->server,
                      BZ(1004) "BizApiStateDir %s is in memory (tmpfs): the data is gone after a "
@@ -200,12 +230,9 @@ static int prepare(apr_pool_t *pconf, apr_pool_t *ptemp, business *b)
         return HTTP_INTERNAL_SERVER_ERROR;
     }
     if (!strncmp(b->settings->mail, "file:", 5)) {
-        const char *dir = b->settings->mail + 5;
-
-        make_dir(ptemp, dir);
-        if (geteuid() == 0 && chown(dir, ap_unixd_config.user_id, ap_unixd_config.group_id) != 0)
-            return refuse(b->server, "BizApiMail", b->settings->mail,
-                          "the directory cannot be given to the workers' user");
+        why = ready_dir(ptemp, b->settings->mail + 5);
+        if (why != NULL)
+            return refuse(b->server, "BizApiMail", b->settings->mail, why);
     }
     return OK;
 }

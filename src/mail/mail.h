@@ -40,6 +40,9 @@ apr_status_t mail_render(apr_pool_t *pool, const mail_templates *templates,
 /* The language that mail_render() will use: dates among the values are written in it. */
 const char *mail_template_lang(apr_pool_t *pool, const mail_templates *templates, const char *name,
                                const char *locale);
+/* The languages that a template is there in, as const char *; at least one: the default. */
+apr_array_header_t *mail_template_langs(apr_pool_t *pool, const mail_templates *templates,
+                                        const char *name);
 
 /* ---- messages ---- */
 

@@ -229,6 +229,24 @@ const char *mail_template_lang(apr_pool_t *pool, const mail_templates *templates
     return t ? t->lang : default_lang;
 }
 
+apr_array_header_t *mail_template_langs(apr_pool_t *pool, const mail_templates *templates,
+                                        const char *name)
+{
+    apr_array_header_t *langs = apr_array_make(pool, 2, sizeof(const char *));
+    size_t len = strlen(name);
+    apr_hash_index_t *i;
+
+    APR_ARRAY_PUSH(langs, const char *) = default_lang;
+    for (i = apr_hash_first(pool, templates->by_name); i; i = apr_hash_next(i)) {
+        const char *key = apr_hash_this_key(i);
+
+        if (strncmp(key, name, len) == 0 && key[len] == '.') {
+            APR_ARRAY_PUSH(langs, const char *) = apr_pstrdup(pool, key + len + 1);
+        }
+    }
+    return langs;
+}
+
 /* Lines of at most WRAP code points where there is a space to break at, and never more than one
  * empty line: sections that were left out leave theirs behind. */
 static const char *wrap(apr_pool_t *pool, const char *text)

@@ -48,6 +48,11 @@ outbox *outbox_new(apr_pool_t *pool, store *s, const biz_settings *settings,
  * counts rows. One row never takes longer than 20 s. */
 apr_status_t outbox_work(outbox *o, apr_pool_t *pool, const volatile int *stopping, int *worked);
 
+/* NULL, or what is wrong: a template that is missing, or the place ("file:line: what") where one
+ * asks for a value that it will not get. For configuration tests. */
+const char *outbox_templates_error(apr_pool_t *pool, const mail_templates *templates,
+                                   const biz_settings *settings);
+
 /* For bizapictl and staff: due now again. STORE_ECOND where it is sent or being worked on. */
 apr_status_t outbox_retry(store *s, apr_pool_t *pool, const char *id);
 
