@@ -181,6 +181,9 @@ static biz_json *failure_response(apr_pool_t *pool, uint64_t set, int status)
         add_header(pool, headers, "Retry-After");
     if (status == 401)
         add_header(pool, headers, "WWW-Authenticate");
+    /* Only routes that honour a key can find it used; they keep what they refused with 422, too. */
+    if (set & (UINT64_C(1) << BIZ_IDEMPOTENCY_KEY_REUSED))
+        add_header(pool, headers, "Idempotent-Replayed");
     biz_json_set_str(response, "description", text);
     biz_json_set(response, "headers", headers);
     biz_json_set(response, "content", json_content(pool, error_schema(pool, codes)));
