@@ -494,8 +494,6 @@ biz_settings *bizapi_settings(apr_pool_t *pool, server_rec *s, const char **why)
     set->mail = text.mail != NULL                             ? text.mail
                 : biz_secret(set, "SENDGRID_API_KEY") != NULL ? "sendgrid"
                                                               : "off";
-    if (!strncmp(set->mail, "file:", 5) && set->mail[5] != '/')
-        set->mail = apr_pstrcat(pool, "file:", ap_server_root_relative(pool, set->mail + 5), NULL);
     set->mail_from = text.mail_from;
     set->redis_url = text.rate_backend != NULL && strcmp(text.rate_backend, "shm") != 0
                          ? text.rate_backend

@@ -59,8 +59,11 @@ static const char *hide_query(apr_pool_t *pool, const char *text)
 
 int bizapi_hide_early(request_rec *r)
 {
-    if (r->the_request != NULL && strchr(r->the_request, '?') != NULL && path_is_ours(r))
+    if (r->the_request != NULL && strchr(r->the_request, '?') != NULL && path_is_ours(r)) {
         r->the_request = (char *)hide_query(r->pool, r->the_request);
+        /* The core names this one in lines about paths that it refuses. */
+        r->unparsed_uri = (char *)hide_query(r->pool, r->unparsed_uri);
+    }
     return DECLINED;
 }
 

@@ -1,0 +1,57 @@
+"""A store that cannot be opened, or goes away: a clear answer, and recovery by itself."""
+import os
+import shutil
+
+import pytest
+
+from harness import wait_until
+from kit import Person, check_error, login
+
+
+def test_the_server_starts_without_its_store_and_finds_it_later(make_server):
+    server = make_server(start=False)
+    missing = server.root / "later"
+    server.write_conf(f"BizApiStore sqlite:{missing}/bizapi.db")
+    server.may = (*server.may, "BZ02")
+    server.start()
+    api = server.api()
+    check_error(login(api, "a@people.test", "Nine-lemons-walk-7"), 503, "STORE_UNAVAILABLE")
+    check_error(api.get("/health/ready"), 503, "STORE_UNAVAILABLE")
+    # What needs no store goes on.
+    assert api.get("/health/live").status == 200
+    assert api.get("/integrations/status").status == 200
+    for _ in range(5):
+        check_error(login(api, "a@people.test", "Nine-lemons-walk-7"), 503, "STORE_UNAVAILABLE")
+    lines = [line for line in server.log_text().splitlines() if "BZ02" in line]
+    assert lines and str(missing) in lines[0], lines
+    assert len(lines) <= 2 * len(server.children()), "more than one line a minute and worker"
+
+    missing.mkdir()
+    if os.geteuid() == 0:
+        shutil.chown(missing, "www-data", "www-data")
+    wait_until(lambda: api.get("/health/ready").status == 200, 10, "the store's return")
+    person = Person(server)
+    assert person.me().status == 200
+
+
+def test_refusals_of_the_limiter_ask_no_store(make_server):
+    server = make_server(start=False)
+    server.write_conf(f"BizApiStore sqlite:{server.root}/nowhere/bizapi.db")
+    server.may = (*server.may, "BZ02")
+    server.start()
+    api = server.api()
+    statuses = [api.post("/auth/forgot-password", json={"email": "a@people.test"}).status
+                for _ in range(12)]
+    assert statuses == [503] * 10 + [429] * 2
+
+
+@pytest.mark.bz_may("BZ02")
+def test_a_database_that_vanishes_is_noticed(make_server):
+    server = make_server(may=("BZ02",))
+    person = Person(server)
+    server.stop()
+    for name in ("bizapi.db", "bizapi.db-wal", "bizapi.db-shm"):
+        (server.state / name).unlink(missing_ok=True)
+    server.start()
+    check_error(person.me(), 401, "TOKEN_REVOKED")
+    assert Person(server).me().status == 200
