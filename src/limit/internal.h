@@ -55,6 +55,7 @@ void limit_redis_reason(limit_redis *redis, char *text, size_t size);
 
 /* For tests. */
 void limit_redis_set_window(limit_redis *redis, int64_t microseconds);
+void limit_redis_set_patience(limit_redis *redis, int64_t microseconds); /* with one decision */
 void limit_redis_set_places(limit_redis *redis, const limit_redis_place *places, int n);
 
 #endif

@@ -31,7 +31,7 @@
 #include "core/str.h"
 
 enum {
-    BUDGET = 50000,   /* microseconds of one decision */
+    PATIENCE = 50000, /* microseconds of one decision */
     RETRY = 500000,   /* microseconds between trials */
     TRIAL_WAIT = 500, /* microseconds its first caller waits, enough for a Redis that is near */
     KEY_MAX = 96,
@@ -74,7 +74,7 @@ struct limit_redis {
     _Atomic int place; /* the one to connect to */
     const char *user, *password;
     int db, max;
-    int64_t window; /* microseconds */
+    int64_t window, patience; /* microseconds */
     char sha[2 * APR_SHA1_DIGESTSIZE + 1];
     _Atomic int down;
     _Atomic int pid; /* whose connections they are */
@@ -185,7 +185,8 @@ static int wait_for(const wire *w, short events, int64_t deadline)
 {
     struct pollfd fd = {w->context->fd, events, 0};
     int64_t left = deadline - limit_now();
-    struct timespec t = {0, left > 0 ? left * 1000 : 0};
+    struct timespec t = {left > 0 ? left / APR_USEC_PER_SEC : 0,
+                         left > 0 ? left % APR_USEC_PER_SEC * 1000 : 0};
 
     return ppoll(&fd, 1, &t, NULL) > 0;
 }
@@ -377,7 +378,7 @@ static void say(const limit_redis *redis, wire *w, int whole, const char *key, u
  * or all connections are in use. */
 static redisReply *ask(limit_redis *redis, const char *key, unsigned limit, apr_status_t *rv)
 {
-    const int64_t deadline = limit_now() + BUDGET;
+    const int64_t deadline = limit_now() + redis->patience;
     redisReply *reply = NULL;
 
     /* A connection that stood idle may have ended unnoticed, and of the addresses of a name some
@@ -576,6 +577,7 @@ apr_status_t limit_redis_open(limit_redis **out, apr_pool_t *pool, const char *u
     redis->db = parsed.db;
     redis->max = max_connections > 0 ? max_connections : 1;
     redis->window = LIMIT_WINDOW_SECONDS * (int64_t)APR_USEC_PER_SEC;
+    redis->patience = PATIENCE;
     apr_sha1_init(&sha);
     apr_sha1_update_binary(&sha, (const unsigned char *)script, sizeof(script) - 1);
     apr_sha1_final(digest, &sha);
@@ -607,6 +609,11 @@ void limit_redis_reason(limit_redis *redis, char *text, size_t size)
 void limit_redis_set_window(limit_redis *redis, int64_t microseconds)
 {
     redis->window = microseconds;
+}
+
+void limit_redis_set_patience(limit_redis *redis, int64_t microseconds)
+{
+    redis->patience = microseconds;
 }
 
 void limit_redis_set_places(limit_redis *redis, const limit_redis_place *places, int n)

@@ -43,7 +43,7 @@ static void assert_fails_fast(limit_redis *redis)
     const limit_rule *r = rule(100000);
     const limit_addr a = nth_addr(1);
     int64_t took[CALLS];
-    int slow = 0;
+    int slow = 0, very_slow = 0;
 
     for (int i = 0; i < CALLS; i++) {
         outcome o = call(redis, r, &a);
@@ -51,12 +51,13 @@ static void assert_fails_fast(limit_redis *redis)
         assert_int_not_equal(o.rv, APR_SUCCESS);
         took[i] = o.took;
         slow += o.took > 1500;
+        very_slow += o.took > 40000;
         usleep(3000);
     }
     qsort(took, CALLS, sizeof(took[0]), by_size);
     assert_in_range(took[CALLS / 2], 0, 300);
-    assert_true(slow <= CALLS / 50); /* the machine's own hiccups */
-    assert_in_range(took[CALLS - 1], 0, 40000);
+    assert_in_range(slow, 0, CALLS / 20); /* a busy machine has hiccups of its own */
+    assert_in_range(very_slow, 0, 1);
 }
 
 /* How long it takes until Redis is used again, microseconds. */
@@ -375,7 +376,7 @@ static void test_down_and_back(void **state)
         outcome o = call(redis, r, &a);
 
         assert_int_not_equal(o.rv, APR_SUCCESS);
-        assert_in_range(o.took, 0, 60000);
+        assert_in_range(o.took, 0, 250000);
     }
     assert_fails_fast(redis);
     redis_launch(&server, 0, NULL);
@@ -418,7 +419,7 @@ static void test_stopped(void **state)
     kill(server.pid, SIGSTOP);
     o = call(redis, r, &a);
     assert_int_not_equal(o.rv, APR_SUCCESS);
-    assert_in_range(o.took, 45000, 75000);
+    assert_in_range(o.took, 45000, 250000);
     reason_is(redis, "no answer in time");
     assert_fails_fast(redis);
     kill(server.pid, SIGCONT);
@@ -447,7 +448,7 @@ static void test_paused(void **state)
         assert_true(redis_do(&server, "CLIENT PAUSE 2000 %s", modes[i]));
         o = call(redis, r, &a);
         assert_int_not_equal(o.rv, APR_SUCCESS);
-        assert_in_range(o.took, 45000, 75000);
+        assert_in_range(o.took, 45000, 250000);
         assert_fails_fast(redis); /* 1.3 s */
         assert_in_range(time_to_return(redis), 0, 2 * SECOND);
     }
@@ -542,7 +543,7 @@ static void test_no_redis_there(void **state)
         redis = redis_client(apr_psprintf(pool, "unix://%s", un.sun_path), 2);
         o = call(redis, r, &a);
         assert_int_not_equal(o.rv, APR_SUCCESS);
-        assert_in_range(o.took, 0, 75000);
+        assert_in_range(o.took, 0, 250000);
         kill(pid, SIGKILL);
         waitpid(pid, NULL, 0);
         unlink(un.sun_path);
@@ -600,6 +601,7 @@ static void test_connections(void **state)
     need_redis();
     before = clients_of(&server);
     m->redis = redis_client(server.url, 2);
+    limit_redis_set_patience(m->redis, 10 * SECOND);
     m->rule = rule(10);
     assert_int_equal(call(m->redis, m->rule, &(limit_addr){{9}, 4}).rv, APR_SUCCESS);
     run_everywhere(3, 4, many_work, m);
@@ -628,6 +630,7 @@ static void test_connections_are_bounded(void **state)
 
     need_redis();
     m->redis = redis_client(server.url, 2);
+    limit_redis_set_patience(m->redis, 10 * SECOND);
     m->rule = rule(100000);
     m->before = clients_of(&server);
     run_everywhere(1, 6, hold_work, m);
