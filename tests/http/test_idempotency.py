@@ -1,87 +1,234 @@
-"""Idempotency-Key on the routes marked with it: one answer for one key, and the work done once."""
+"""Idempotency-Key, on the routes that honour it: the same key and body give the same answer once
+more, another body is refused, and of many at once one works."""
+import json
+import time
+
+import pytest
+
 from harness import new_ip
-from kit import (OTHER_PASSWORD, PASSWORD, Person, address, change, check_error, in_parallel, once,
-                 now_ms, rows)
+from kit import (OTHER_PASSWORD, PASSWORD, Person, Wire, address, change, check_error, database,
+                 in_parallel, login, now_ms, once, row, rows)
+
+SERVER = {}
 
 
-def register(server, key, email, name="Ida Key", **more):
-    return once(server, "POST", "/auth/register", ip=new_ip(), headers={"Idempotency-Key": key},
-                json={"email": email, "password": PASSWORD, "name": name}, **more)
+def body_for(email=None, **more):
+    return {"email": email or address("key"), "password": PASSWORD, "name": "Nora Body", **more}
 
 
-def test_the_same_request_gets_the_same_answer_and_is_done_once(server):
-    email = address("idem")
-    first = register(server, "key-1", email)
-    again = register(server, "key-1", email)
-    assert first.status == again.status == 201
-    assert first.body == again.body
-    assert "idempotent-replayed" not in first.headers
+def register(api, key, body):
+    return api.post("/auth/register", ip=new_ip(), json=body, headers={"Idempotency-Key": key})
+
+
+def test_the_same_again(server, api):
+    body = body_for()
+    first = register(api, "k-1", body)
+    assert first.status == 201 and "idempotent-replayed" not in first.headers
+    for _ in range(3):
+        again = register(api, "k-1", body)
+        assert again.headers["idempotent-replayed"] == "true"
+        assert (again.status, again.body) == (first.status, first.body)
+        assert again.headers["x-request-id"] != first.headers["x-request-id"]
+        assert again.headers["cache-control"] == "no-store"
+        assert again.headers["content-type"] == first.headers["content-type"]
+    assert len(rows(server, "users", email=body["email"])) == 1
+    assert len(rows(server, "outbox", recipient=body["email"])) == 1
+
+
+def test_another_body_under_the_same_key(server, api):
+    assert register(api, "k-2", body_for()).status == 201
+    other = body_for()
+    check_error(register(api, "k-2", other), 422, "IDEMPOTENCY_KEY_REUSED")
+    assert not rows(server, "users", email=other["email"])
+    # The same fields written otherwise are another body: bytes are compared.
+    body = body_for()
+    assert register(api, "k-3", body).status == 201
+    answer = api.post("/auth/register", ip=new_ip(), body=json.dumps(body, indent=1).encode(),
+                      headers={"Content-Type": "application/json", "Idempotency-Key": "k-3"})
+    check_error(answer, 422, "IDEMPOTENCY_KEY_REUSED")
+
+
+def test_without_a_key_nothing_is_remembered(server, api):
+    before, body = len(rows(server, "idempotency_keys")), body_for()
+    for _ in range(2):
+        answer = api.post("/auth/register", ip=new_ip(), json=body)
+        assert answer.status == 201 and "idempotent-replayed" not in answer.headers
+    assert len(rows(server, "idempotency_keys")) == before
+    assert len(rows(server, "outbox", recipient=body["email"])) == 2
+
+
+@pytest.mark.bz_may("AH00484", "BZ0501")
+def test_fifty_at_once_make_one_account(server):
+    body = body_for()
+    answers = in_parallel(50, lambda _: once(server, "POST", "/auth/register", json=body,
+                                             headers={"Idempotency-Key": "k-50"}))
+    seen = {(a.status, None if a.status == 201 else a.code) for a in answers}
+    assert seen <= {(201, None), (409, "IDEMPOTENCY_IN_PROGRESS")}, seen
+    fresh = [a for a in answers if a.status == 201 and "idempotent-replayed" not in a.headers]
+    assert len(fresh) == 1
+    assert len(rows(server, "users", email=body["email"])) == 1
+    assert len(rows(server, "outbox", recipient=body["email"])) == 1
+    assert register(server.api(), "k-50", body).headers["idempotent-replayed"] == "true"
+
+
+def running(server, lease_until):
+    """A key as a worker has it that is still at work, or was killed at it."""
+    key, body = address("running"), body_for()
+    assert register(server.api(), key, body).status == 201
+    newest = rows(server, "idempotency_keys")[-1]["_id"]
+    change(server, "idempotency_keys", {"_id": newest}, state="running", status=None, answer=None,
+           lease_until=lease_until)
+    return key, body
+
+
+def test_one_that_is_still_running(server):
+    key, body = running(server, now_ms() + 30_000)
+    check_error(register(server.api(), key, body), 409, "IDEMPOTENCY_IN_PROGRESS")
+    check_error(register(server.api(), key, body_for()), 422, "IDEMPOTENCY_KEY_REUSED")
+
+
+def test_one_whose_worker_was_killed(server):
+    """Its lease has ended: the next try works again, and finds the account that was made."""
+    key, body = running(server, now_ms() - 1)
+    answer = register(server.api(), key, body)
+    assert answer.status == 201 and "idempotent-replayed" not in answer.headers
+    assert register(server.api(), key, body).headers["idempotent-replayed"] == "true"
+    assert len(rows(server, "users", email=body["email"])) == 1
+
+
+def test_a_key_lives_24_hours(server, api):
+    register(api, "k-day", body_for())
+    stored = rows(server, "idempotency_keys")[-1]
+    assert abs(stored["expires_at"] - now_ms() - 24 * 3600 * 1000) < 60_000
+
+
+def test_what_is_remembered_holds_no_secret(server, api):
+    register(api, "k-secret", body_for())
+    stored = rows(server, "idempotency_keys")[-1]
+    assert "k-secret" not in json.dumps(stored) and PASSWORD not in json.dumps(stored)
+    assert json.loads(stored["answer"])["success"] is True
+
+
+def test_refusals_that_are_final_are_repeated(api):
+    body = body_for(password="password123")
+    first = register(api, "k-weak", body)
+    check_error(first, 422, "WEAK_PASSWORD", "password")
+    again = register(api, "k-weak", body)
     assert again.headers["idempotent-replayed"] == "true"
-    assert len(rows(server, "users", email=email)) == 1
-    assert len(rows(server, "outbox", recipient=email)) == 1
+    assert (again.status, again.body) == (first.status, first.body)
 
 
-def test_another_body_under_the_same_key_is_refused(server):
-    email = address("idem")
-    assert register(server, "key-2", email).status == 201
-    check_error(register(server, "key-2", email, name="Another Name"), 422,
+def test_malformed_requests_take_no_key(server, api):
+    before = len(rows(server, "idempotency_keys"))
+    check_error(register(api, "k-bad", {"email": 1}), 422, "VALIDATION_FAILED")
+    check_error(api.post("/auth/register", ip=new_ip(), body=b"{", headers={
+        "Content-Type": "application/json", "Idempotency-Key": "k-bad"}), 400, "INVALID_JSON")
+    assert len(rows(server, "idempotency_keys")) == before
+    assert register(api, "k-bad", body_for()).status == 201
+
+
+@pytest.mark.parametrize("key", ["x" * 255, "a b", "ключ", "a;b,c", '"quoted"',
+                                 "8e03978e-40d5-43dd-bc93-6894a57f9324"])
+def test_keys_that_are_good(api, key):
+    body = body_for()
+    first, again = (register(api, key.encode(), body) for _ in range(2))
+    assert (first.status, again.status) == (201, 201)
+    assert again.headers["idempotent-replayed"] == "true"
+
+
+@pytest.mark.parametrize("key", ["", "x" * 256, "a\tb", "\u00a0"])
+def test_keys_that_are_not(server, key):
+    body = body_for()
+    text = json.dumps(body).encode()
+    with Wire(server) as wire:
+        wire.send(f"POST /api/v1/auth/register HTTP/1.1\r\nHost: localhost\r\n"
+                  f"X-Forwarded-For: {new_ip()}\r\nContent-Type: application/json\r\n"
+                  f"Idempotency-Key: {key}\r\nContent-Length: {len(text)}\r\n\r\n".encode() + text)
+        answer = wire.answer()
+    assert (answer.status, answer.code) == (400, "INVALID_REQUEST")
+    assert answer.json["error"]["param"] == "Idempotency-Key"
+    assert not rows(server, "users", email=body["email"])
+
+
+# ---- change-password: a key belongs to whoever calls ----
+
+def change_password(person, key, current, new):
+    return person.api.post("/auth/change-password", token=person.access, json={
+        "current_password": current, "new_password": new}, headers={"Idempotency-Key": key})
+
+
+def test_a_changed_password_is_changed_once(server):
+    person = Person(server)
+    first = change_password(person, "c-1", PASSWORD, OTHER_PASSWORD)
+    assert first.status == 200
+    epoch = person.document()["session_epoch"]
+    again = change_password(person, "c-1", PASSWORD, OTHER_PASSWORD)
+    assert (again.status, again.body) == (200, first.body)
+    assert again.headers["idempotent-replayed"] == "true"
+    assert person.document()["session_epoch"] == epoch
+    assert login(person.api, person.email, OTHER_PASSWORD).status == 200
+    check_error(change_password(person, "c-1", OTHER_PASSWORD, PASSWORD), 422,
                 "IDEMPOTENCY_KEY_REUSED")
 
 
-def test_without_a_key_it_is_two_requests(server):
-    email = address("idem")
-    for _ in range(2):
-        assert server.api().post("/auth/register", json={
-            "email": email, "password": PASSWORD, "name": "Ida Key"}).status == 201
-    assert len(rows(server, "outbox", recipient=email)) == 2
-
-
-def test_fifty_at_once_are_one(server):
-    email = address("idem")
-    answers = in_parallel(50, lambda i: register(server, "key-3", email))
-    assert {a.status for a in answers} <= {201, 409, 503}, [a.status for a in answers]
-    assert {a.code for a in answers if a.status == 409} <= {"IDEMPOTENCY_IN_PROGRESS"}
-    assert sum(a.status == 201 for a in answers) >= 1
-    assert register(server, "key-3", email).status == 201
-    assert len(rows(server, "users", email=email)) == 1
-    assert len(rows(server, "outbox", recipient=email)) == 1
-
-
-def test_a_worker_that_died_is_replaced_when_its_lease_ends(server):
-    email = address("idem")
-    assert register(server, "key-4", email).status == 201
-    newest = rows(server, "idempotency_keys")[-1]["_id"]
-    change(server, "idempotency_keys", {"_id": newest}, state="running", answer=None,
-           lease_until=now_ms() + 60000)
-    check_error(register(server, "key-4", email), 409, "IDEMPOTENCY_IN_PROGRESS")
-    change(server, "idempotency_keys", {"_id": newest}, lease_until=now_ms() - 1000)
-    assert register(server, "key-4", email).status == 201
-    assert len(rows(server, "users", email=email)) == 1
-
-
 def test_a_refusal_of_the_moment_is_not_kept(server):
+    """A wrong password under a key leaves the key free, also for the right one."""
     person = Person(server)
-    body = {"current_password": "not-the-one-8", "new_password": OTHER_PASSWORD}
-    key = {"Idempotency-Key": "key-5"}
-    wrong = person.api.post("/auth/change-password", json=body, token=person.access, headers=key)
-    check_error(wrong, 401, "INVALID_CREDENTIALS")
-    body["current_password"] = PASSWORD
-    right = person.api.post("/auth/change-password", json=body, token=person.access, headers=key)
-    assert right.status == 200, right
-    replay = person.api.post("/auth/change-password", json=body, token=person.access, headers=key)
-    assert (replay.status, replay.body) == (200, right.body)
-    assert replay.headers["idempotent-replayed"] == "true"
+    for _ in range(2):
+        answer = change_password(person, "c-2", "wrong password", OTHER_PASSWORD)
+        check_error(answer, 401, "INVALID_CREDENTIALS")
+        assert "idempotent-replayed" not in answer.headers
+    right = change_password(person, "c-2", PASSWORD, OTHER_PASSWORD)
+    assert right.status == 200 and "idempotent-replayed" not in right.headers
 
 
-def test_keys_of_two_people_are_two(server):
-    body = {"current_password": PASSWORD, "new_password": OTHER_PASSWORD}
-    for person in (Person(server), Person(server)):
-        answer = person.api.post("/auth/change-password", json=body, token=person.access,
-                                 headers={"Idempotency-Key": "shared"})
-        assert answer.status == 200 and "idempotent-replayed" not in answer.headers
+def test_the_key_of_somebody_else(server):
+    one, two = Person(server), Person(server)
+    assert change_password(one, "c-3", PASSWORD, OTHER_PASSWORD).status == 200
+    answer = change_password(two, "c-3", PASSWORD, OTHER_PASSWORD)
+    assert answer.status == 200 and "idempotent-replayed" not in answer.headers
+    assert login(two.api, two.email, OTHER_PASSWORD).status == 200
 
 
-def test_what_is_no_key(server):
-    answer = server.api().post("/auth/register", headers={"Idempotency-Key": "k" * 256}, json={
-        "email": address("idem"), "password": PASSWORD, "name": "Ida Key"})
-    check_error(answer, 400, "INVALID_REQUEST", "Idempotency-Key")
+def test_a_replay_needs_a_session_too(server):
+    person = Person(server)
+    change_password(person, "c-4", PASSWORD, OTHER_PASSWORD)
+    person.api.post("/auth/logout", token=person.access)
+    check_error(change_password(person, "c-4", PASSWORD, OTHER_PASSWORD), 401, "TOKEN_REVOKED")
+
+
+def test_a_key_on_one_route_says_nothing_about_another(server):
+    person = Person(server)
+    assert register(person.api, "c-5", body_for()).status == 201
+    answer = change_password(person, "c-5", PASSWORD, OTHER_PASSWORD)
+    assert answer.status == 200 and "idempotent-replayed" not in answer.headers
+
+
+@pytest.mark.parametrize("path, body", [
+    ("/auth/login", {"email": "nobody@people.test", "password": "wrong password"}),
+    ("/auth/forgot-password", {"email": "nobody@people.test"})])
+def test_routes_that_do_not_honour_keys_ignore_them(server, api, path, body):
+    before = len(rows(server, "idempotency_keys"))
+    answers = [api.post(path, ip=new_ip(), json=body, headers={"Idempotency-Key": "k-x"})
+               for _ in range(2)]
+    assert answers[0].status == answers[1].status
+    assert "idempotent-replayed" not in answers[1].headers
+    assert len(rows(server, "idempotency_keys")) == before
+
+
+@pytest.mark.bz("BZ0201")
+def test_a_locked_database_answers_503_and_keeps_no_key(make_server):
+    """Somebody else holds the right to write; when they are done, the same request succeeds."""
+    server = make_server(may=("BZ02", "BZ06"))
+    assert register(server.api(), "warm", body_for()).status == 201
+    body, db = body_for(), database(server)
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        begin = time.monotonic()
+        check_error(register(server.api(), "k-lock", body), 503, "STORE_UNAVAILABLE")
+        assert time.monotonic() - begin < 10
+    finally:
+        db.execute("ROLLBACK")
+        db.close()
+    assert register(server.api(), "k-lock", body).status == 201
+    assert row(server, "users", email=body["email"])["name"] == "Nora Body"
