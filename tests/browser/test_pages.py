@@ -2,6 +2,7 @@
 import re
 
 import pytest
+from playwright.sync_api import expect
 
 from harness import new_ip, token_of, wait_until
 
@@ -123,7 +124,7 @@ def test_a_forgotten_password_from_end_to_end(open_page, server, person):
     assert "8 characters" in page.inner_text("#password-problem")
     page.fill("#password", "password123")
     page.click("#choose > button")
-    page.wait_for_function("document.getElementById('password-problem').textContent.includes('guess')")
+    expect(page.locator("#password-problem")).to_contain_text("guess")
     assert page.get_attribute("#password", "type") == "password"
     page.click("#show")
     assert page.get_attribute("#password", "type") == "text"
