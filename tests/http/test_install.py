@@ -46,7 +46,10 @@ class Debian:
         (self.etc / "envvars").write_text(
             "unset HOME\nexport APACHE_RUN_USER=www-data APACHE_RUN_GROUP=www-data LANG=C\n"
             f"export APACHE_PID_FILE={self.root}/run/apache2.pid APACHE_RUN_DIR={self.root}/run\n"
-            f"export APACHE_LOCK_DIR={self.root}/lock APACHE_LOG_DIR={self.root}/log\n")
+            f"export APACHE_LOCK_DIR={self.root}/lock APACHE_LOG_DIR={self.root}/log\n" +
+            "".join(f"export {name}='{os.environ[name]}'\n" for name in
+                    ("ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS") if name in os.environ) +
+            f"export LD_PRELOAD='{os.environ.get('BIZ_PRELOAD', '')}'\n")
         (self.etc / "ports.conf").write_text(f"Listen 127.0.0.1:{self.port}\n<IfModule ssl_module>\n"
                                              f"    Listen 127.0.0.1:{self.tls_port}\n</IfModule>\n")
         main = self.etc / "apache2.conf"
@@ -107,11 +110,6 @@ class Debian:
         self.tool("a2ensite", "-q", name)
 
     def start(self):
-        if os.environ.get("BIZ_PRELOAD"):
-            with open(self.etc / "envvars", "a", encoding="ascii") as envvars:
-                envvars.write(f"export LD_PRELOAD={os.environ['BIZ_PRELOAD']}\n")
-                for name in ("ASAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS"):
-                    envvars.write(f"export {name}='{os.environ.get(name, '')}'\n")
         self.tool("apachectl", "start")
         wait_until(lambda: (self.root / "run/apache2.pid").exists(), 10, "the pid file")
 
