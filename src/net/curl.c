@@ -33,6 +33,20 @@ enum {
 static pthread_mutex_t idle_lock = PTHREAD_MUTEX_INITIALIZER;
 static CURL *idle[IDLE_HANDLES];
 static int idle_count;
+static volatile int stopped;
+
+void net_stop(void)
+{
+    stopped = 1;
+}
+
+/* libcurl asks at least once a second, also while a server is silent. */
+static int on_progress(void *unused, curl_off_t to_get, curl_off_t got, curl_off_t to_send,
+                       curl_off_t sent)
+{
+    (void)unused, (void)to_get, (void)got, (void)to_send, (void)sent;
+    return stopped;
+}
 
 /* ---- handles ---- */
 
@@ -103,6 +117,8 @@ static int set_bounds(CURL *h, const char *protocols, long connect_ms, long tota
     bad |= curl_easy_setopt(h, CURLOPT_TIMEOUT_MS, total_ms);
     bad |= curl_easy_setopt(h, CURLOPT_LOW_SPEED_LIMIT, (long)SLOW_BYTES);
     bad |= curl_easy_setopt(h, CURLOPT_LOW_SPEED_TIME, (long)SLOW_SECONDS);
+    bad |= curl_easy_setopt(h, CURLOPT_XFERINFOFUNCTION, on_progress);
+    bad |= curl_easy_setopt(h, CURLOPT_NOPROGRESS, 0L);
     return bad;
 }
 
@@ -111,6 +127,9 @@ static const char *error_text(apr_pool_t *pool, CURLcode rc, const char *error_b
 {
     const char *text = error_buffer[0] ? error_buffer : curl_easy_strerror(rc);
 
+    if (rc == CURLE_ABORTED_BY_CALLBACK) {
+        return "this process has to end";
+    }
     text = apr_pstrmemdup(pool, text, strcspn(text, "?"));
     return biz_printable(pool, text, ERROR_SHOWN);
 }
