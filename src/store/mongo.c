@@ -227,12 +227,12 @@ static apr_status_t mongo_insert(store *s, apr_pool_t *pool, const store_doc *do
         rv = send_insert(&call, &bson);
         /* The label says that libmongoc has tried twice already. */
         if (rv == STORE_EUNAVAIL && mongo_was_cut(&call) && mongo_has_time(&call) &&
-            !mongoc_error_has_label(&call.reply, "RetryableWriteError")) {
+            !mongoc_error_has_label(call.reply, "RetryableWriteError")) {
             rv = send_insert(&call, &bson);
         }
     }
     if (rv == STORE_EEXIST) {
-        *index = mongo_duplicate_index(doc->coll, &call.reply, call.error.message);
+        *index = mongo_duplicate_index(doc->coll, call.reply, call.error.message);
         rv = look_back(&call, doc, &bson, mark);
     }
     bson_destroy(&bson);
@@ -268,7 +268,7 @@ static apr_status_t find_and_modify(mongo_call *call, const modify *how)
     if (!mongoc_collection_find_and_modify_with_opts(call->coll, how->filter, opts,
                                                      mongo_fresh_reply(call), &call->error)) {
         rv = mongo_failed(call);
-    } else if (bson_iter_init_find(&at, &call->reply, "value") && BSON_ITER_HOLDS_DOCUMENT(&at)) {
+    } else if (bson_iter_init_find(&at, call->reply, "value") && BSON_ITER_HOLDS_DOCUMENT(&at)) {
         rv = APR_SUCCESS;
         bson_iter_document(&at, &len, &data);
         if (how->after && bson_init_static(&doc, data, len)) {
@@ -323,7 +323,7 @@ static int32_t count_in_reply(const mongo_call *call, const char *member)
 {
     bson_iter_t at;
 
-    return bson_iter_init_find(&at, &call->reply, member) ? (int32_t)bson_iter_as_int64(&at) : 0;
+    return bson_iter_init_find(&at, call->reply, member) ? (int32_t)bson_iter_as_int64(&at) : 0;
 }
 
 static apr_status_t mongo_remove(store *s, apr_pool_t *pool, const store_coll *coll, const char *id,
@@ -481,7 +481,7 @@ static apr_status_t bulk(mongo_call *call, const apr_array_header_t *ids, const 
                     : mongoc_bulk_operation_remove_one_with_opts(op, &filter, NULL, &call->error);
         bson_destroy(&filter);
     }
-    if (!ok || !mongoc_bulk_operation_execute(op, &call->reply, &call->error)) {
+    if (!ok || !mongoc_bulk_operation_execute(op, call->reply, &call->error)) {
         rv = mongo_failed(call);
     }
     *done = count_in_reply(call, update ? "nMatched" : "nRemoved");

@@ -352,25 +352,29 @@ void mongo_sort(bson_t *out, const store_plan *plan)
 void mongo_changes(bson_t *out, const store_change *changes, size_t n_changes)
 {
     bson_t set = BSON_INITIALIZER, unset = BSON_INITIALIZER, inc = BSON_INITIALIZER;
+    int sets = 0, unsets = 0, incs = 0;
 
     for (size_t i = 0; i < n_changes; i++) {
         const store_change *c = &changes[i];
 
         if (c->how == STORE_INC) {
             append_field(&inc, c->field, &c->value);
+            incs++;
         } else if (c->value.null) {
             bson_append_bool(&unset, store_field_name(c->field), -1, true);
+            unsets++;
         } else {
             append_field(&set, c->field, &c->value);
+            sets++;
         }
     }
-    if (!bson_empty(&set)) {
+    if (sets) {
         bson_append_document(out, "$set", -1, &set);
     }
-    if (!bson_empty(&unset)) {
+    if (unsets) {
         bson_append_document(out, "$unset", -1, &unset);
     }
-    if (!bson_empty(&inc)) {
+    if (incs) {
         bson_append_document(out, "$inc", -1, &inc);
     }
     bson_destroy(&set);
@@ -406,26 +410,12 @@ static int is_expiry_alone(const store_coll *coll, const store_index *index)
            !index->unique;
 }
 
-static void index_begin(bson_t *out, const store_coll *coll, bson_t *list, bson_t *one)
-{
-    bson_append_utf8(out, "createIndexes", -1, coll->name, -1);
-    bson_append_array_begin(out, "indexes", -1, list);
-    bson_append_document_begin(list, "0", -1, one);
-}
-
-static void index_end(bson_t *out, bson_t *list, bson_t *one)
-{
-    bson_append_document_end(list, one);
-    bson_append_array_end(out, list);
-}
-
 static const char *declared_index(bson_t *out, const store_coll *coll, const store_index *index)
 {
-    bson_t list, one, key, partial;
+    bson_t key, partial;
     int expiry = is_expiry_alone(coll, index), has_id = 0;
 
-    index_begin(out, coll, &list, &one);
-    bson_append_document_begin(&one, "key", -1, &key);
+    bson_append_document_begin(out, "key", -1, &key);
     for (int i = 0; i < STORE_INDEX_FIELDS && index->fields[i]; i++) {
         bson_append_int32(&key, store_field_name(index->fields[i]), -1, 1);
         has_id |= index->fields[i] == STORE_ID;
@@ -434,34 +424,31 @@ static const char *declared_index(bson_t *out, const store_coll *coll, const sto
         /* The walk is sorted by _id behind the last field. */
         bson_append_int32(&key, "_id", -1, 1);
     }
-    bson_append_document_end(&one, &key);
-    bson_append_utf8(&one, "name", -1, index->name, -1);
+    bson_append_document_end(out, &key);
+    bson_append_utf8(out, "name", -1, index->name, -1);
     if (expiry) {
-        bson_append_int32(&one, "expireAfterSeconds", -1, 0);
+        bson_append_int32(out, "expireAfterSeconds", -1, 0);
     }
     if (index->unique) {
-        bson_append_bool(&one, "unique", -1, true);
-        bson_append_document_begin(&one, "partialFilterExpression", -1, &partial);
+        bson_append_bool(out, "unique", -1, true);
+        bson_append_document_begin(out, "partialFilterExpression", -1, &partial);
         for (int i = 0; i < STORE_INDEX_FIELDS && index->fields[i]; i++) {
             append_not_null(&partial, index->fields[i]);
         }
-        bson_append_document_end(&one, &partial);
+        bson_append_document_end(out, &partial);
     }
-    index_end(out, &list, &one);
     return index->name;
 }
 
 static const char *expiry_index(bson_t *out, const store_coll *coll)
 {
-    bson_t list, one, key;
+    bson_t key;
 
-    index_begin(out, coll, &list, &one);
-    bson_append_document_begin(&one, "key", -1, &key);
+    bson_append_document_begin(out, "key", -1, &key);
     bson_append_int32(&key, store_field_name(coll->expiry), -1, 1);
-    bson_append_document_end(&one, &key);
-    bson_append_utf8(&one, "name", -1, "ttl", -1);
-    bson_append_int32(&one, "expireAfterSeconds", -1, 0);
-    index_end(out, &list, &one);
+    bson_append_document_end(out, &key);
+    bson_append_utf8(out, "name", -1, "ttl", -1);
+    bson_append_int32(out, "expireAfterSeconds", -1, 0);
     return "ttl";
 }
 

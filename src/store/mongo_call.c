@@ -13,6 +13,7 @@
 enum {
     FAILURES = 3,
     PROBE_US = 500000,
+    BAD_VALUE = 2,       /* a sum beyond 64 bits */
     REFUSED_US = 1000000 /* a schema that was refused is looked at again after this */
 };
 
@@ -128,6 +129,9 @@ apr_status_t mongo_failed(mongo_call *call)
         if (is_duplicate(call)) {
             return STORE_EEXIST;
         }
+        if (e->domain == MONGOC_ERROR_SERVER && e->code == BAD_VALUE) {
+            return STORE_EINVAL;
+        }
         break;
     default:
         /* Sockets, TLS, a garbled reply, a refused sign-in. */
@@ -183,11 +187,11 @@ static void tell_operator(mongo_call *call)
 
 bson_t *mongo_fresh_reply(mongo_call *call)
 {
-    bson_destroy(&call->reply);
-    bson_init(&call->reply);
+    bson_destroy(call->reply);
+    bson_init(call->reply);
     memset(&call->error, 0, sizeof(call->error));
     call->trouble = TROUBLE_NONE;
-    return &call->reply;
+    return call->reply;
 }
 
 static apr_status_t borrow(mongo_call *call)
@@ -319,15 +323,22 @@ static apr_status_t get_ready(mongo_call *call)
     return rv;
 }
 
+/* The reply is not a member: a structure with one would have to be aligned to 128 bytes. */
+static void call_init(mongo_call *call, store *s)
+{
+    memset(call, 0, sizeof(*call));
+    call->reply = bson_malloc(sizeof(*call->reply));
+    bson_init(call->reply);
+    call->m = s->data;
+    call->began = bson_get_monotonic_time();
+}
+
 apr_status_t mongo_begin(mongo_call *call, store *s, const store_coll *coll)
 {
     mongo *m = s->data;
     apr_status_t rv;
 
-    memset(call, 0, sizeof(*call));
-    bson_init(&call->reply);
-    call->m = m;
-    call->began = bson_get_monotonic_time();
+    call_init(call, s);
     if (!breaker_lets(m, &call->probe)) {
         return STORE_EUNAVAIL;
     }
@@ -343,10 +354,7 @@ apr_status_t mongo_begin(mongo_call *call, store *s, const store_coll *coll)
 
 apr_status_t mongo_begin_slow(mongo_call *call, store *s)
 {
-    memset(call, 0, sizeof(*call));
-    bson_init(&call->reply);
-    call->m = s->data;
-    call->began = bson_get_monotonic_time();
+    call_init(call, s);
     call->slow = 1;
     call->client = mongo_slow_client(call->m);
     return call->client ? APR_SUCCESS : STORE_EUNAVAIL;
@@ -382,6 +390,7 @@ apr_status_t mongo_end(mongo_call *call, apr_status_t status)
     } else if (call->client) {
         mongoc_client_pool_push(call->m->clients, call->client);
     }
-    bson_destroy(&call->reply);
+    bson_destroy(call->reply);
+    bson_free(call->reply);
     return status;
 }

@@ -50,6 +50,12 @@ static void on_library_line(mongoc_log_level_t level, const char *domain, const 
     library_unlogged = 0;
 }
 
+/* Not NULL in its place: the library looks whether there is one, and calls it later. */
+static void drop_library_line(mongoc_log_level_t level, const char *domain, const char *message,
+                              void *unused)
+{
+}
+
 /* Without a store the handler is the library's own: this file's code may be unloaded then. */
 static void count_stores(int by)
 {
@@ -67,7 +73,7 @@ static mongoc_uri_t *parse_uri(const char *url)
 
     mongoc_init();
     pthread_mutex_lock(&handler_lock);
-    mongoc_log_set_handler(NULL, NULL);
+    mongoc_log_set_handler(drop_library_line, NULL);
     uri = mongoc_uri_new_with_error(url, &error);
     mongoc_log_set_handler(stores_open > 0 ? on_library_line : mongoc_log_default_handler, NULL);
     pthread_mutex_unlock(&handler_lock);

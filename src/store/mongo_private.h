@@ -55,7 +55,7 @@ typedef struct {
     mongoc_client_t *client;
     mongoc_collection_t *coll;
     bson_error_t error;
-    bson_t reply;
+    bson_t *reply;
     int64_t began; /* monotonic microseconds */
     int trouble;   /* how the server failed us; the breaker counts it */
     int counted;   /* ... and has done so */
@@ -83,8 +83,8 @@ apr_status_t mongo_begin_slow(mongo_call *call, store *s);
 apr_status_t mongo_end(mongo_call *call, apr_status_t status);
 /* call->reply, emptied for the next command. */
 bson_t *mongo_fresh_reply(mongo_call *call);
-/* The answer of store.h for call->error after a failed command: STORE_EEXIST for a duplicate, else
- * STORE_EUNAVAIL. */
+/* The answer of store.h for call->error after a failed command: STORE_EEXIST for a duplicate,
+ * STORE_EINVAL for a sum that is too large, else STORE_EUNAVAIL. */
 apr_status_t mongo_failed(mongo_call *call);
 /* 1 where the last failure was on the wire: the command may or may not have been applied. */
 int mongo_was_cut(const mongo_call *call);
@@ -110,8 +110,8 @@ void mongo_filter(bson_t *out, const char *id, const store_cond *conds, size_t n
                   const store_plan *plan);
 void mongo_sort(bson_t *out, const store_plan *plan);
 void mongo_changes(bson_t *out, const store_change *changes, size_t n_changes);
-/* {"createIndexes": ..., "indexes": [one]} for index `no` of the collection; NULL name at the end.
- * The name lives as long as the program. */
+/* Index `no` of the collection as createIndexes takes it, {key: ..., name: ..., ...}; NULL behind
+ * the last one, else its name, which lives as long as the program. */
 const char *mongo_index(bson_t *out, const store_coll *coll, unsigned no);
 /* Which unique index an E11000 names: "_id", a declared one, or "" where it cannot be told. */
 const char *mongo_duplicate_index(const store_coll *coll, const bson_t *reply, const char *message);

@@ -10,7 +10,7 @@
 #define INFO_COLL "schema_info"
 #define INFO_ID "schema"
 
-enum { INDEX_OPTIONS_CONFLICT = 85, INDEX_KEY_CONFLICT = 86 };
+enum { INDEX_OPTIONS_CONFLICT = 85, INDEX_KEY_CONFLICT = 86, ALL_INDEXES = 1000 };
 
 /* ---- the version ---- */
 
@@ -89,7 +89,33 @@ static int is_conflict(const mongo_call *call)
            (call->error.code == INDEX_OPTIONS_CONFLICT || call->error.code == INDEX_KEY_CONFLICT);
 }
 
-/* By its name, or by the keys of the index that `create` describes. */
+/* Index `no` of the collection, or with ALL_INDEXES each of them; 0 where there is none. */
+static int create_command(bson_t *out, const store_coll *coll, unsigned no)
+{
+    unsigned first = no == ALL_INDEXES ? 0 : no, count = 0;
+    bson_t list;
+
+    BSON_APPEND_UTF8(out, "createIndexes", coll->name);
+    bson_append_array_begin(out, "indexes", -1, &list);
+    for (unsigned i = first; no == ALL_INDEXES || i == no; i++) {
+        bson_t one = BSON_INITIALIZER;
+        const char *key, *name = mongo_index(&one, coll, i);
+        char number[16];
+
+        if (name) {
+            bson_uint32_to_string(count++, &key, number, sizeof(number));
+            bson_append_document(&list, key, -1, &one);
+        }
+        bson_destroy(&one);
+        if (!name) {
+            break;
+        }
+    }
+    bson_append_array_end(out, &list);
+    return count > 0;
+}
+
+/* By its name, or with `create` by the keys that it describes. */
 static apr_status_t drop_index(mongo_call *call, const store_coll *coll, const char *name,
                                const bson_t *create)
 {
@@ -152,21 +178,27 @@ static apr_status_t make_index(mongo_call *call, const store_coll *coll, const c
     return rv;
 }
 
+/* All at once; one by one where the server refuses that, to find out which one it is. */
 static apr_status_t make_indexes(mongo_call *call, const store_coll *coll, int rebuild)
 {
-    apr_status_t rv = APR_SUCCESS;
+    bson_t all = BSON_INITIALIZER;
+    apr_status_t rv = create_command(&all, coll, ALL_INDEXES) ? run(call, &all) : APR_SUCCESS;
+    int refused = rv != APR_SUCCESS && call->trouble == TROUBLE_NONE;
 
-    for (unsigned no = 0; rv == APR_SUCCESS; no++) {
-        bson_t create = BSON_INITIALIZER;
-        const char *name = mongo_index(&create, coll, no);
+    bson_destroy(&all);
+    if (refused) {
+        rv = APR_SUCCESS;
+    }
+    for (unsigned no = 0; refused && rv == APR_SUCCESS; no++) {
+        bson_t spec = BSON_INITIALIZER, create = BSON_INITIALIZER;
+        const char *name = mongo_index(&spec, coll, no);
 
-        if (name) {
+        refused = name && create_command(&create, coll, no);
+        if (refused) {
             rv = make_index(call, coll, name, &create, rebuild);
         }
+        bson_destroy(&spec);
         bson_destroy(&create);
-        if (!name) {
-            break;
-        }
     }
     return rv;
 }
@@ -229,7 +261,7 @@ static const char *server_version(mongo_call *call, apr_pool_t *pool)
     BSON_APPEND_INT32(&command, "buildInfo", 1);
     if (mongoc_client_command_simple(call->client, "admin", &command, NULL, mongo_fresh_reply(call),
                                      &call->error) &&
-        bson_iter_init_find(&at, &call->reply, "version") && BSON_ITER_HOLDS_UTF8(&at)) {
+        bson_iter_init_find(&at, call->reply, "version") && BSON_ITER_HOLDS_UTF8(&at)) {
         version = apr_pstrdup(pool, bson_iter_utf8(&at, NULL));
     }
     bson_destroy(&command);

@@ -5,7 +5,7 @@
  * One command, then "ANSWER MILLISECONDS [VALUE]":
  *     ping | count COLL | migrate | check
  *     insert EMAIL | chosen ID TEXT | get ID | update ID FROM TO | delete ID
- *     queue KEY | claim LEASE | counter NAME | sweep
+ *     queue KEY | claim LEASE | counter NAME [DELTA] | sweep
  *     reset TOKEN | used ID (a password reset token, and its use) | session SECONDS (its expiry)
  * and "load KIND THREADS MILLISECONDS NAME", many threads for a while, which answers with one line
  * "did KIND ANSWER MILLISECONDS AT KEY [VALUE]" for each call, AT being milliseconds since the
@@ -159,8 +159,8 @@ static apr_status_t do_claim(command *c)
 
 static apr_status_t do_counter(command *c)
 {
-    int64_t n;
-    apr_status_t rv = store_counter(st, c->pool, c->args[0], 1, &n);
+    int64_t n, delta = strtoll(c->args[1], NULL, 10);
+    apr_status_t rv = store_counter(st, c->pool, c->args[0], delta != 0 ? delta : 1, &n);
 
     c->value = apr_psprintf(c->pool, "%ld", (long)n);
     return rv;

@@ -70,6 +70,7 @@ class Mongo:
     def __init__(self, standalone=False, port=None):
         self.kind, self.program = find()
         self.standalone = standalone
+        self.more = []  # options of the server, from the next start on
         self.port = port or free_port()
         self.process = None
         self.folder = None
@@ -119,10 +120,10 @@ class Mongo:
             command = [self.program, "--port", str(self.port), "--dbpath", str(data), "--bind_ip",
                        "127.0.0.1", "--setParameter", "enableTestCommands=1", "--setParameter",
                        "ttlMonitorSleepSecs=1"]
-            return command + ([] if self.standalone else ["--replSet", MONGOD_SET])
+            return command + self.more + ([] if self.standalone else ["--replSet", MONGOD_SET])
         command = [self.program, "--port", str(self.port), "--storage-path", str(data),
                    "--enable-test-commands", "--cache-size", "128M"]
-        return command + (["--standalone"] if self.standalone else [])
+        return command + self.more + (["--standalone"] if self.standalone else [])
 
     def start(self):
         self.controlled()
