@@ -25,8 +25,7 @@ typedef struct {
     uint64_t id;         /* of the pattern, the limit and the business: the same in every process */
 } limit_rule;
 
-/* "/api/v1/portal/" and a star, "60/min" -> a rule. NULL and *why (English, with what is allowed).
- */
+/* "/api/v1/portal/" and a star, "60/min" -> a rule. NULL and *why: English, what is allowed. */
 limit_rule *limit_rule_parse(apr_pool_t *pool, const char *pattern, const char *rate,
                              const char **why);
 /* The four rules of the owner's table, as an array of limit_rule *. */
@@ -82,7 +81,9 @@ int64_t limit_now(void); /* that clock: CLOCK_MONOTONIC */
  *
  * URL: redis://[[user]:password@]host[:port][/db], redis://password@host, or
  * redis+unix://[[user]:password@]/path/of/socket[?db=N] (unix:// is the same). What does not suit
- * an URL in user and password is written %XX. No TLS: use a tunnel. */
+ * an URL in user and password is written %XX. No TLS: use a tunnel. The user needs no more than
+ * ~bizapi:rl:* +eval +evalsha +time +lindex +llen +lpop +rpush +del +pexpire, and +select for a
+ * database other than 0. */
 typedef struct limit_redis limit_redis;
 const char *limit_redis_url_error(apr_pool_t *pool, const char *url);
 /* Looks up the host's name (a name that moves is found again at the next graceful restart),

@@ -304,7 +304,7 @@ static void test_password(void **state)
     redis_end(&s);
 }
 
-/* A user who may do just what the script does, as docs/OPERATIONS tells to make one. */
+/* A user of Redis who may do just what limit.h names. */
 static void test_user_of_its_own(void **state)
 {
     const limit_rule *r = rule(2);
