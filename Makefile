@@ -58,7 +58,7 @@ SUBMAKE = $(MAKE) --no-print-directory $(if $(findstring -j,$(MAKEFLAGS)),,-j$(s
 run:
 	@conf/quickstart/deps run
 	@$(SUBMAKE) all
-	@MPM=$(MPM) exec conf/quickstart/run "$(PORT)" "$(B)"
+	@MPM=$(MPM) APXS=$(APXS) exec conf/quickstart/run "$(PORT)" "$(B)"
 
 test:
 	@conf/quickstart/deps test
