@@ -8,22 +8,22 @@
 #include <apr_tables.h>
 
 typedef struct {
-    const char *business;      /* what keeps this business apart from others: its store, shown */
-    const char *server_name;   /* of the virtual host, for the log */
-    const char *state_dir;     /* absolute: keys, database, mail files */
-    const char *store_url;     /* sqlite:/abs or mongodb://..., may hold a password */
-    const char *frontend_url;  /* normal form, no slash at the end: links in mails */
-    const char *public_url;    /* as providers see us */
-    const char *mail;          /* "off", "sendgrid", "smtp://...", "smtps://...", "file:/abs" */
-    const char *mail_from;     /* "Name <a@b>" or "a@b", or NULL */
-    const char *redis_url;     /* or NULL: limits in shared memory */
+    const char *business;        /* what keeps this business apart from others: its store, shown */
+    const char *server_name;     /* of the virtual host, for the log */
+    const char *state_dir;       /* absolute: keys, database, mail files */
+    const char *store_url;       /* sqlite:/abs or mongodb://..., may hold a password */
+    const char *frontend_url;    /* normal form, no slash at the end: links in mails */
+    const char *public_url;      /* as providers see us */
+    const char *mail;            /* "off", "sendgrid", "smtp://...", "smtps://...", "file:/abs" */
+    const char *mail_from;       /* "Name <a@b>" or "a@b", or NULL */
+    const char *redis_url;       /* or NULL: limits in shared memory */
     apr_array_header_t *origins; /* const char *: CORS */
     apr_array_header_t *rules;   /* limit_rule *: see limit/limit.h */
-    apr_table_t *brand;        /* BizApiBusiness KEY VALUE: name, timezone, currency, locale, ... */
-    apr_table_t *secrets;      /* variable name -> value; only those that are set and not empty */
+    apr_table_t *brand;   /* BizApiBusiness KEY VALUE: name, timezone, currency, locale, ... */
+    apr_table_t *secrets; /* variable name -> value; only those that are set and not empty */
     apr_table_t *provider_urls; /* "stripe" -> URL */
-    long max_body;             /* bytes */
-    int require_verified;      /* BizApiRequireVerifiedEmail */
+    long max_body;              /* bytes */
+    int require_verified;       /* BizApiRequireVerifiedEmail */
 } biz_settings;
 
 /* The value of a secret such as "SENDGRID_API_KEY", NULL where it is not set. */

@@ -12,9 +12,10 @@
 #include <apr_time.h>
 
 enum {
-    BIZ_SHARED_MAGIC = 0x42495a31, /* changes with the layout: a new module never reads an old one */
-    BIZ_HASH_SLOTS = 64,  /* upper bound of password hashes at once, one a processor is used */
-    BIZ_HASH_WAIT = 256   /* upper bound of requests that wait for one */
+    BIZ_SHARED_MAGIC =
+        0x42495a31,      /* changes with the layout: a new module never reads an old one */
+    BIZ_HASH_SLOTS = 64, /* upper bound of password hashes at once, one a processor is used */
+    BIZ_HASH_WAIT = 256  /* upper bound of requests that wait for one */
 };
 
 /* Lines that are written at most once a minute by the whole server. */

@@ -32,7 +32,8 @@ const char *biz_lower(apr_pool_t *pool, const char *text);
 /* Percent-decoding of one query component, '+' being a space. NULL where it is malformed, holds
  * NUL, or is not UTF-8. */
 const char *biz_query_decode(apr_pool_t *pool, const char *text, size_t len);
-const char *biz_percent_encode(apr_pool_t *pool, const char *text); /* all but RFC 3986 unreserved */
+const char *biz_percent_encode(apr_pool_t *pool,
+                               const char *text); /* all but RFC 3986 unreserved */
 
 /* The text with every byte outside printable ASCII as \xNN, cut at `max` bytes: for log lines. */
 const char *biz_printable(apr_pool_t *pool, const char *text, size_t max);

@@ -17,11 +17,14 @@ int biz_valid_line(const char *text, long min, long max);
 int biz_valid_text(const char *text, long min, long max);
 
 int biz_valid_phone(const char *text); /* E.164: + and 7 to 15 digits, the first not 0 */
-int biz_valid_id(const char *text, const char *prefix); /* as biz_new_id() makes them */
+int biz_valid_id(const char *text, const char *prefix);        /* as biz_new_id() makes them */
 int biz_valid_token(const char *text, size_t min, size_t max); /* A-Z a-z 0-9 . _ - */
 
 /* http or https, a host, no user information, no fragment, at most 2048 bytes. */
-typedef enum { BIZ_URL_ORIGIN = 1, BIZ_URL_BASE } biz_url_shape; /* no path | path allowed, no query */
+typedef enum {
+    BIZ_URL_ORIGIN = 1,
+    BIZ_URL_BASE
+} biz_url_shape; /* no path | path allowed, no query */
 /* The normal form (lower-case scheme and host, default port and trailing slash dropped), or NULL
  * and *why. */
 const char *biz_valid_url(apr_pool_t *pool, const char *text, biz_url_shape shape,

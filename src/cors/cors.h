@@ -20,9 +20,9 @@ void cors_add(apr_array_header_t *origins, const char *origin);
 int cors_allowed(const apr_array_header_t *origins, const char *origin_header);
 
 typedef struct {
-    int is_preflight;  /* OPTIONS with Origin and Access-Control-Request-Method */
-    int allowed;       /* the origin is listed */
-    int status;        /* preflight only: 204 or 403 */
+    int is_preflight;     /* OPTIONS with Origin and Access-Control-Request-Method */
+    int allowed;          /* the origin is listed */
+    int status;           /* preflight only: 204 or 403 */
     apr_table_t *headers; /* to be set on the answer: Vary always, Access-Control-* when allowed */
 } cors_verdict;
 

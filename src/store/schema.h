@@ -11,11 +11,11 @@
 
 /* F(ENUMERATOR, "stored name", TYPE) */
 #define STORE_USERS(F)                                                                             \
-    F(USER_EMAIL, "email", STR)                 /* lower case; the unique key */                   \
-    F(USER_EMAIL_TYPED, "email_typed", STR)     /* as its owner wrote it */                        \
+    F(USER_EMAIL, "email", STR)             /* lower case; the unique key */                       \
+    F(USER_EMAIL_TYPED, "email_typed", STR) /* as its owner wrote it */                            \
     F(USER_NAME, "name", STR)                                                                      \
     F(USER_PHONE, "phone", STR)                                                                    \
-    F(USER_ROLE, "role", STR)                   /* customer, staff, admin */                       \
+    F(USER_ROLE, "role", STR) /* customer, staff, admin */                                         \
     F(USER_LOCALE, "locale", STR)                                                                  \
     F(USER_TIMEZONE, "timezone", STR)                                                              \
     F(USER_PASSWORD_HASH, "password_hash", STR)                                                    \
@@ -27,8 +27,8 @@
 
 #define STORE_SESSIONS(F)                                                                          \
     F(SESSION_USER_ID, "user_id", STR)                                                             \
-    F(SESSION_EPOCH, "epoch", INT)              /* the user's session_epoch at login */            \
-    F(SESSION_GENERATION, "generation", INT)    /* of the refresh token that is current */         \
+    F(SESSION_EPOCH, "epoch", INT)           /* the user's session_epoch at login */               \
+    F(SESSION_GENERATION, "generation", INT) /* of the refresh token that is current */            \
     F(SESSION_REFRESH_HASH, "refresh_hash", STR)                                                   \
     F(SESSION_REFRESH_PREV_HASH, "refresh_prev_hash", STR)                                         \
     F(SESSION_ROTATED_AT, "rotated_at", TIME)                                                      \
@@ -57,24 +57,24 @@
     F(VERIFY_USED_AT, "used_at", TIME)
 
 #define STORE_OUTBOX(F)                                                                            \
-    F(OUTBOX_KIND, "kind", STR)                 /* what to send; see outbox/outbox.h */            \
-    F(OUTBOX_STATE, "state", STR)               /* queued, sent, skipped, dead, dropped */         \
-    F(OUTBOX_DUE_AT, "due_at", TIME)            /* next try; the lease's end while one works */    \
-    F(OUTBOX_LEASE, "lease", STR)               /* who works on it, null when nobody does */       \
+    F(OUTBOX_KIND, "kind", STR)      /* what to send; see outbox/outbox.h */                       \
+    F(OUTBOX_STATE, "state", STR)    /* queued, sent, skipped, dead, dropped */                    \
+    F(OUTBOX_DUE_AT, "due_at", TIME) /* next try; the lease's end while one works */               \
+    F(OUTBOX_LEASE, "lease", STR)    /* who works on it, null when nobody does */                  \
     F(OUTBOX_TRIES, "tries", INT)                                                                  \
     F(OUTBOX_RECIPIENT, "recipient", STR)                                                          \
     F(OUTBOX_USER_ID, "user_id", STR)                                                              \
-    F(OUTBOX_UNIQUE_KEY, "unique_key", STR)     /* null, or: this is sent once only */             \
-    F(OUTBOX_DATA, "data", JSON)                /* nothing secret */                               \
-    F(OUTBOX_SEALED, "sealed", STR)             /* the token to be mailed, sealed to this row */   \
+    F(OUTBOX_UNIQUE_KEY, "unique_key", STR) /* null, or: this is sent once only */                 \
+    F(OUTBOX_DATA, "data", JSON)            /* nothing secret */                                   \
+    F(OUTBOX_SEALED, "sealed", STR)         /* the token to be mailed, sealed to this row */       \
     F(OUTBOX_LAST_ERROR, "last_error", STR)                                                        \
     F(OUTBOX_PROVIDER_ID, "provider_id", STR)                                                      \
     F(OUTBOX_SENT_AT, "sent_at", TIME)                                                             \
-    F(OUTBOX_EXPIRES_AT, "expires_at", TIME)    /* when the settled row is swept away */
+    F(OUTBOX_EXPIRES_AT, "expires_at", TIME) /* when the settled row is swept away */
 
 #define STORE_IDEMPOTENCY(F)                                                                       \
     F(IDEM_BODY_HASH, "body_hash", STR)                                                            \
-    F(IDEM_STATE, "state", STR)                 /* running, done */                                \
+    F(IDEM_STATE, "state", STR) /* running, done */                                                \
     F(IDEM_LEASE_UNTIL, "lease_until", TIME)                                                       \
     F(IDEM_STATUS, "status", INT)                                                                  \
     F(IDEM_ANSWER, "answer", JSON)                                                                 \
@@ -107,7 +107,7 @@ typedef enum {
 #define STORE_ENUM_(e, name, prefix, list, flags, expiry) e,
     STORE_COLLECTIONS(STORE_ENUM_)
 #undef STORE_ENUM_
-    COLL_END
+        COLL_END
 } store_coll_no;
 
 /* A field is known by one number: its collection in the high bits, its place in the low eight. */
@@ -133,10 +133,10 @@ typedef struct {
 
 enum { STORE_INDEX_FIELDS = 3 };
 typedef struct {
-    const char *name;                    /* unique in the whole schema */
+    const char *name; /* unique in the whole schema */
     store_coll_no coll;
     store_fid fields[STORE_INDEX_FIELDS]; /* 0 ends; in this order */
-    int unique;                          /* rows where any of the fields is null do not count */
+    int unique;                           /* rows where any of the fields is null do not count */
 } store_index;
 
 typedef struct {
@@ -151,7 +151,7 @@ typedef struct {
 
 enum { STORE_SCHEMA_VERSION = 1 };
 
-const store_coll *store_coll_by_no(store_coll_no no);   /* never NULL for COLL_NONE < no < COLL_END */
+const store_coll *store_coll_by_no(store_coll_no no); /* never NULL for COLL_NONE < no < COLL_END */
 const store_coll *store_coll_by_name(const char *name); /* or NULL */
 /* Name and type of a field, the four common ones included ("_id", "version", ...). */
 const char *store_field_name(store_fid fid);
@@ -160,6 +160,6 @@ store_type store_field_type(store_fid fid);
 const store_index *store_indexes(unsigned *count);
 
 #define STORE_FID_COLL(fid) ((store_coll_no)((fid) >> 8))
-#define STORE_FID_PLACE(fid) ((fid) & 0xffU)
+#define STORE_FID_PLACE(fid) ((fid)&0xffU)
 
 #endif

@@ -26,7 +26,7 @@
 /* Answers besides APR_SUCCESS. */
 enum {
     STORE_ENOENT = APR_OS_START_USERERR + 100, /* no such document */
-    STORE_EEXIST,   /* a unique key or the id is taken */
+    STORE_EEXIST,                              /* a unique key or the id is taken */
     STORE_ECOND,    /* the document is there, a condition does not hold */
     STORE_EUNAVAIL, /* the store cannot be reached, is locked, full or broken: try later */
     STORE_EINVAL,   /* a forged cursor, or a use that this header forbids */
@@ -72,7 +72,7 @@ void store_doc_set_id(store_doc *doc, const char *id); /* before insert; copied 
 void store_doc_set_made(store_doc *doc, apr_time_t made);
 store_coll_no store_doc_coll(const store_doc *doc);
 const char *store_doc_id(const store_doc *doc);
-int64_t store_doc_version(const store_doc *doc);   /* 0 before insert and for STORE_NO_VERSION */
+int64_t store_doc_version(const store_doc *doc); /* 0 before insert and for STORE_NO_VERSION */
 
 /* Reading a null gives NULL, 0, 0, 0. A field of another collection or type ends the process with
  * a message: it is a mistake in the program, never in the data. */
@@ -80,7 +80,8 @@ int store_is_null(const store_doc *doc, store_fid fid);
 const char *store_str(const store_doc *doc, store_fid fid); /* STR and JSON */
 int64_t store_int(const store_doc *doc, store_fid fid);     /* INT, and STORE_VERSION */
 int store_bool(const store_doc *doc, store_fid fid);
-apr_time_t store_time(const store_doc *doc, store_fid fid); /* TIME, STORE_CREATED_AT, _UPDATED_AT */
+apr_time_t store_time(const store_doc *doc,
+                      store_fid fid); /* TIME, STORE_CREATED_AT, _UPDATED_AT */
 
 void store_set_str(store_doc *doc, store_fid fid, const char *value); /* copied; NULL is null */
 void store_set_int(store_doc *doc, store_fid fid, int64_t value);
@@ -110,32 +111,87 @@ typedef struct {
     store_value value;
 } store_cond;
 
-#define STORE_V_STR(x) {.null = (x) == NULL, .s = (x)}
-#define STORE_V_INT(x) {.i = (x)}
-#define STORE_V_NULL {.null = 1}
-#define STORE_EQ_STR(f, x) {(f), STORE_EQ, STORE_V_STR(x)}
-#define STORE_EQ_INT(f, x) {(f), STORE_EQ, STORE_V_INT(x)}
-#define STORE_EQ_BOOL(f, x) {(f), STORE_EQ, STORE_V_INT((x) ? 1 : 0)}
-#define STORE_IS_NULL(f) {(f), STORE_EQ, STORE_V_NULL}
-#define STORE_NOT_NULL(f) {(f), STORE_NE, STORE_V_NULL}
-#define STORE_LT_TIME(f, x) {(f), STORE_LT, STORE_V_INT(x)}
-#define STORE_LE_TIME(f, x) {(f), STORE_LE, STORE_V_INT(x)}
-#define STORE_GT_TIME(f, x) {(f), STORE_GT, STORE_V_INT(x)}
-#define STORE_GE_TIME(f, x) {(f), STORE_GE, STORE_V_INT(x)}
+#define STORE_V_STR(x)                                                                             \
+    {                                                                                              \
+        .null = (x) == NULL, .s = (x)                                                              \
+    }
+#define STORE_V_INT(x)                                                                             \
+    {                                                                                              \
+        .i = (x)                                                                                   \
+    }
+#define STORE_V_NULL                                                                               \
+    {                                                                                              \
+        .null = 1                                                                                  \
+    }
+#define STORE_EQ_STR(f, x)                                                                         \
+    {                                                                                              \
+        (f), STORE_EQ, STORE_V_STR(x)                                                              \
+    }
+#define STORE_EQ_INT(f, x)                                                                         \
+    {                                                                                              \
+        (f), STORE_EQ, STORE_V_INT(x)                                                              \
+    }
+#define STORE_EQ_BOOL(f, x)                                                                        \
+    {                                                                                              \
+        (f), STORE_EQ, STORE_V_INT((x) ? 1 : 0)                                                    \
+    }
+#define STORE_IS_NULL(f)                                                                           \
+    {                                                                                              \
+        (f), STORE_EQ, STORE_V_NULL                                                                \
+    }
+#define STORE_NOT_NULL(f)                                                                          \
+    {                                                                                              \
+        (f), STORE_NE, STORE_V_NULL                                                                \
+    }
+#define STORE_LT_TIME(f, x)                                                                        \
+    {                                                                                              \
+        (f), STORE_LT, STORE_V_INT(x)                                                              \
+    }
+#define STORE_LE_TIME(f, x)                                                                        \
+    {                                                                                              \
+        (f), STORE_LE, STORE_V_INT(x)                                                              \
+    }
+#define STORE_GT_TIME(f, x)                                                                        \
+    {                                                                                              \
+        (f), STORE_GT, STORE_V_INT(x)                                                              \
+    }
+#define STORE_GE_TIME(f, x)                                                                        \
+    {                                                                                              \
+        (f), STORE_GE, STORE_V_INT(x)                                                              \
+    }
 
 typedef struct {
     store_fid field;
-    /* INC: INT fields; null counts as 0; a sum beyond 64 bits is STORE_EINVAL and changes nothing. */
+    /* INC: INT fields; null counts as 0; a sum beyond 64 bits is STORE_EINVAL and changes nothing.
+     */
     enum { STORE_SET, STORE_INC } how;
     store_value value;
 } store_change;
 
-#define STORE_SET_STR(f, x) {(f), STORE_SET, STORE_V_STR(x)}
-#define STORE_SET_INT(f, x) {(f), STORE_SET, STORE_V_INT(x)}
-#define STORE_SET_BOOL(f, x) {(f), STORE_SET, STORE_V_INT((x) ? 1 : 0)}
-#define STORE_SET_TIME(f, x) {(f), STORE_SET, STORE_V_INT(x)}
-#define STORE_SET_NULL(f) {(f), STORE_SET, STORE_V_NULL}
-#define STORE_INC_INT(f, x) {(f), STORE_INC, STORE_V_INT(x)}
+#define STORE_SET_STR(f, x)                                                                        \
+    {                                                                                              \
+        (f), STORE_SET, STORE_V_STR(x)                                                             \
+    }
+#define STORE_SET_INT(f, x)                                                                        \
+    {                                                                                              \
+        (f), STORE_SET, STORE_V_INT(x)                                                             \
+    }
+#define STORE_SET_BOOL(f, x)                                                                       \
+    {                                                                                              \
+        (f), STORE_SET, STORE_V_INT((x) ? 1 : 0)                                                   \
+    }
+#define STORE_SET_TIME(f, x)                                                                       \
+    {                                                                                              \
+        (f), STORE_SET, STORE_V_INT(x)                                                             \
+    }
+#define STORE_SET_NULL(f)                                                                          \
+    {                                                                                              \
+        (f), STORE_SET, STORE_V_NULL                                                               \
+    }
+#define STORE_INC_INT(f, x)                                                                        \
+    {                                                                                              \
+        (f), STORE_INC, STORE_V_INT(x)                                                             \
+    }
 
 #define STORE_COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -151,8 +207,9 @@ apr_status_t store_insert(store *s, apr_pool_t *pool, store_doc *doc, const char
 
 /* Applies the changes where the document exists and all conditions hold, raises version and
  * updated_at, and gives the document as it is after (`after` may be NULL). STORE_ENOENT,
- * STORE_ECOND, STORE_EEXIST. No changes at all is a touch: version and updated_at alone. Of many who try at once under a condition that the change itself
- * makes false, exactly one gets APR_SUCCESS. */
+ * STORE_ECOND, STORE_EEXIST. No changes at all is a touch: version and updated_at alone. Of many
+ * who try at once under a condition that the change itself makes false, exactly one gets
+ * APR_SUCCESS. */
 apr_status_t store_update(store *s, apr_pool_t *pool, store_coll_no coll, const char *id,
                           const store_cond *conds, size_t n_conds, const store_change *changes,
                           size_t n_changes, store_doc **after);
@@ -188,8 +245,7 @@ apr_status_t store_find(store *s, apr_pool_t *pool, const store_query *query,
                         apr_array_header_t **docs, const char **next);
 
 /* The first document, or STORE_ENOENT. `limit` is not looked at. */
-apr_status_t store_find_one(store *s, apr_pool_t *pool, const store_query *query,
-                            store_doc **out);
+apr_status_t store_find_one(store *s, apr_pool_t *pool, const store_query *query, store_doc **out);
 
 /* Takes the first document of the walk and applies the changes, as one atomic step: of many who
  * claim at once each gets another document. STORE_ENOENT where none is left. */
@@ -204,8 +260,8 @@ apr_status_t store_update_each(store *s, apr_pool_t *pool, const store_query *qu
 /* Removes up to `limit` documents whose expiry field is before `now`, over all collections. */
 apr_status_t store_sweep(store *s, apr_pool_t *pool, apr_time_t now, int limit, int *removed);
 
-/* Every document of a collection in the order of ids, for copy and export; `after_id` is the last id
- * seen or NULL; `limit` as in a query. */
+/* Every document of a collection in the order of ids, for copy and export; `after_id` is the last
+ * id seen or NULL; `limit` as in a query. */
 apr_status_t store_scan(store *s, apr_pool_t *pool, store_coll_no coll, const char *after_id,
                         int limit, apr_array_header_t **docs);
 /* Number of documents, for reports; may be slow. */
