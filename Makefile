@@ -173,7 +173,9 @@ uninstall:
 	    { echo "It is enabled: a2dismod bizapi && apachectl graceful; then again."; exit 1; }
 	rm -f "$(MODDIR)/mod_bizapi.so" "$(DESTDIR)$(PREFIX)/bin/bizapictl" "$(CONFDIR)/bizapi.load" \
 	    "$(CONFDIR)/bizapi.conf.dist"
-	rm -rf "$(DESTDIR)$(DATADIR)"
+	rm -rf "$(DESTDIR)$(DATADIR)/mail"
+	cd "$(DESTDIR)$(DATADIR)" && rm -f bizapi-ssl-vhost.conf.example env.example hard.conf
+	@rmdir "$(DESTDIR)$(DATADIR)" 2>/dev/null || :
 	@echo "Left in place: $(CONFDIR)/bizapi.conf, keys and database in the state directory."
 
 # ---- check the sources ----
