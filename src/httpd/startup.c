@@ -256,13 +256,20 @@ static void choose_workers(void)
     }
 }
 
+/* A new module may be loaded by a graceful restart: another layout gets another segment. */
+static const char *layout_name(server_rec *main, const char *name, int layout)
+{
+    return apr_psprintf(main->process->pconf, "%s-%x", name, (unsigned)layout);
+}
+
 static apr_status_t share_memory(server_rec *main)
 {
     enum { SECRET_BYTES = 16 };
     void *shared, *secret;
     int fresh;
     apr_status_t status =
-        bizapi_slotmem_segment(main, "shared", sizeof(biz_shared), 1, &shared, &fresh);
+        bizapi_slotmem_segment(main, layout_name(main, "shared", BIZ_SHARED_MAGIC),
+                               sizeof(biz_shared), 1, &shared, &fresh);
 
     bizapi.shared = shared;
     if (status == APR_SUCCESS)
@@ -275,8 +282,8 @@ static apr_status_t share_memory(server_rec *main)
             bizapi_slotmem_segment(main, "seen", SEEN_SLOT_BYTES, SEEN_SLOTS, &bizapi.seen, &fresh);
     bizapi.slot_count = bizapi_rate_slots(main);
     if (status == APR_SUCCESS)
-        status = bizapi_slotmem_segment(main, "limit", LIMIT_SLOT_BYTES, bizapi.slot_count,
-                                        &bizapi.slots, &fresh);
+        status = bizapi_slotmem_segment(main, layout_name(main, "limit", LIMIT_LAYOUT),
+                                        LIMIT_SLOT_BYTES, bizapi.slot_count, &bizapi.slots, &fresh);
     /* The first to attach prepares the slots: now, before there are others. */
     if (status == APR_SUCCESS && fresh)
         limit_shm_attach(main->process->pconf, bizapi.slots, bizapi.slot_count, secret,
