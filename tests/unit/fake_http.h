@@ -29,10 +29,9 @@ typedef struct {
     int listener, port;
     pthread_t thread, talks[FAKE_CONNECTIONS];
     pthread_mutex_t lock;
-    fake_mode mode;
-    const char *answer;
-    volatile int stop;
-    int requests, connections;
+    _Atomic fake_mode mode;
+    const char *_Atomic answer;
+    _Atomic int stop, requests, connections;
     char last[65536]; /* head and body of the last request */
     size_t last_len;
 } fake_http;
