@@ -71,6 +71,8 @@ class Debian:
         subprocess.run(["dpkg-deb", "-x", *package.glob("*.deb"), package], check=True)
         shutil.copytree(package / "etc/apache2", self.etc, symlinks=True)
         self.bin = package / "usr/sbin"
+        ssl = self.etc / "mods-available/ssl.conf"
+        ssl.write_text(ssl.read_text().replace("/usr/share/apache2", f"{package}/usr/share/apache2"))
 
     @property
     def env(self):
