@@ -108,15 +108,12 @@ static int connect_to(const limit_redis_place *p)
     const int one = 1;
     int fd = socket(p->addr.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
-    if (fd < 0) {
+    if (fd < 0)
         return -1;
-    }
-    if (p->addr.ss_family != AF_UNIX) {
+    if (p->addr.ss_family != AF_UNIX)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    }
-    if (connect(fd, (const struct sockaddr *)&p->addr, p->len) == 0 || errno == EINPROGRESS) {
+    if (connect(fd, (const struct sockaddr *)&p->addr, p->len) == 0 || errno == EINPROGRESS)
         return fd;
-    }
     close(fd);
     return -1;
 }
@@ -129,9 +126,8 @@ static wire *wire_open(const limit_redis *redis)
     wire *w = fd < 0 ? NULL : calloc(1, sizeof(*w));
 
     if (!w || !(w->context = redisConnectFd(fd))) {
-        if (fd >= 0) {
+        if (fd >= 0)
             close(fd);
-        }
         free(w);
         return NULL;
     }
@@ -166,9 +162,8 @@ static void note_error(limit_redis *redis, const redisReply *reply)
     size_t n = strlen(text);
 
     for (size_t i = 0; i < reply->len && n + 1 < sizeof(text); i++) {
-        if (reply->str[i] < 'A' || reply->str[i] > 'Z') {
+        if (reply->str[i] < 'A' || reply->str[i] > 'Z')
             break;
-        }
         text[n++] = reply->str[i];
     }
     text[n] = '\0';
@@ -202,9 +197,8 @@ static outcome next_reply(limit_redis *redis, wire *w, redisReply **reply)
             return BROKEN;
         }
         *reply = got;
-        if (!got) {
+        if (!got)
             return PENDING;
-        }
         if (w->greetings == 0) {
             w->was_used = 1;
             return DONE;
@@ -228,18 +222,14 @@ static outcome wire_run(limit_redis *redis, wire *w, int64_t deadline, redisRepl
     for (;;) {
         outcome got = next_reply(redis, w, reply);
 
-        if (got != PENDING) {
+        if (got != PENDING)
             return got;
-        }
-        if (!sent && redisBufferWrite(w->context, &sent) != REDIS_OK) {
+        if (!sent && redisBufferWrite(w->context, &sent) != REDIS_OK)
             break;
-        }
-        if (!wait_for(w, sent ? POLLIN : POLLOUT, deadline)) {
+        if (!wait_for(w, sent ? POLLIN : POLLOUT, deadline))
             return PENDING;
-        }
-        if (sent && redisBufferRead(w->context) != REDIS_OK) {
+        if (sent && redisBufferRead(w->context) != REDIS_OK)
             break;
-        }
     }
     note(redis, w->was_used ? "connection lost" : "no connection");
     return BROKEN;
@@ -252,9 +242,8 @@ static void settle(limit_redis *redis)
 {
     int me = (int)getpid();
 
-    if (atomic_load(&redis->pid) == me) {
+    if (atomic_load(&redis->pid) == me)
         return;
-    }
     apr_thread_mutex_lock(redis->mutex);
     if (atomic_load(&redis->pid) != me) {
         while (redis->idle) {
@@ -279,9 +268,8 @@ static void drop_idle(limit_redis *redis)
     apr_thread_mutex_lock(redis->mutex);
     all = redis->idle;
     redis->idle = NULL;
-    for (wire *w = all; w; w = w->next) {
+    for (wire *w = all; w; w = w->next)
         redis->open--;
-    }
     apr_thread_cond_broadcast(redis->freed);
     apr_thread_mutex_unlock(redis->mutex);
     while (all) {
@@ -349,9 +337,8 @@ static apr_status_t borrow(limit_redis *redis, int64_t deadline, wire **w)
 
 static void fail(limit_redis *redis)
 {
-    if (!atomic_exchange(&redis->down, 1)) {
+    if (!atomic_exchange(&redis->down, 1))
         atomic_store(&redis->trial_next, limit_now() + RETRY);
-    }
     drop_idle(redis);
 }
 
@@ -389,9 +376,8 @@ static redisReply *ask(limit_redis *redis, const char *key, unsigned limit, apr_
         wire *w;
 
         *rv = borrow(redis, deadline, &w);
-        if (*rv != APR_SUCCESS) {
+        if (*rv != APR_SUCCESS)
             return NULL;
-        }
         if (w) {
             was_used = w->was_used;
             say(redis, w, 0, key, limit, redis->window);
@@ -410,15 +396,12 @@ static redisReply *ask(limit_redis *redis, const char *key, unsigned limit, apr_
         } else {
             next_place(redis, atomic_load(&redis->place));
         }
-        if (got == PENDING) {
+        if (got == PENDING)
             note(redis, "no answer in time");
-        }
-        if (got != BROKEN) {
+        if (got != BROKEN)
             break;
-        }
-        if (was_used) {
+        if (was_used)
             drop_idle(redis);
-        }
     }
     fail(redis);
     *rv = APR_ECONNREFUSED;
@@ -435,9 +418,8 @@ static int try_again(limit_redis *redis)
     int64_t until = now;
     int back = 0;
 
-    if (apr_thread_mutex_trylock(redis->trial_mutex) != APR_SUCCESS) {
+    if (apr_thread_mutex_trylock(redis->trial_mutex) != APR_SUCCESS)
         return 0;
-    }
     if (now >= atomic_load(&redis->trial_next)) {
         if (redis->trial) { /* it has had its time */
             next_place(redis, redis->trial->place);
@@ -455,9 +437,8 @@ static int try_again(limit_redis *redis)
     } else if (!redis->trial) {
         goto leave;
     }
-    if (redis->trial) {
+    if (redis->trial)
         got = wire_run(redis, redis->trial, until, &reply);
-    }
     if (got == DONE && (reply->type == REDIS_REPLY_ARRAY || is_error(reply, "WRONGTYPE"))) {
         back = 1;
         redis->places_left = 0;
@@ -465,25 +446,22 @@ static int try_again(limit_redis *redis)
     } else if (got == DONE) {
         note_error(redis, reply);
     } else if (got == BROKEN) {
-        if (redis->trial) {
+        if (redis->trial)
             next_place(redis, redis->trial->place);
-        }
         if (redis->places_left > 0) {
             atomic_store(&redis->trial_next, now); /* this address is dead, at once to the next */
         }
     }
-    if (got == DONE) {
+    if (got == DONE)
         freeReplyObject(reply);
-    }
     if (got != PENDING) {
         wire_free(redis->trial);
         redis->trial = NULL;
     }
 leave:
     apr_thread_mutex_unlock(redis->trial_mutex);
-    if (back) {
+    if (back)
         biz_log(BIZ_LOG_INFO, 0, BZ(0303) "Redis answers again; rate limits are shared again");
-    }
     return back;
 }
 
@@ -526,14 +504,12 @@ apr_status_t limit_redis_decide(limit_redis *redis, apr_pool_t *pool, const limi
     redisReply *reply;
     apr_status_t rv;
 
-    for (unsigned i = 0; i < addr->len; i++) {
+    for (unsigned i = 0; i < addr->len; i++)
         n += snprintf(key + n, sizeof(key) - (size_t)n, "%02x", addr->bytes[i]);
-    }
     snprintf(key + n, sizeof(key) - (size_t)n, "}");
     settle(redis);
-    if (atomic_load(&redis->down) && !try_again(redis)) {
+    if (atomic_load(&redis->down) && !try_again(redis))
         return APR_ECONNREFUSED;
-    }
     reply = ask(redis, key, rule->limit, &rv);
     if (reply) {
         rv = understand(redis, reply, verdict);
@@ -565,13 +541,11 @@ apr_status_t limit_redis_open(limit_redis **out, apr_pool_t *pool, const char *u
 
     *out = NULL;
     *why = limit_redis_url_parse(pool, url, &parsed);
-    if (*why) {
+    if (*why)
         return APR_EINVAL;
-    }
     *why = limit_redis_places(pool, &parsed, redis->places, &redis->n_places);
-    if (*why) {
+    if (*why)
         return APR_EGENERAL;
-    }
     redis->user = apr_pstrdup(pool, parsed.user);
     redis->password = apr_pstrdup(pool, parsed.password);
     redis->db = parsed.db;
@@ -583,12 +557,10 @@ apr_status_t limit_redis_open(limit_redis **out, apr_pool_t *pool, const char *u
     apr_sha1_final(digest, &sha);
     apr_cpystrn(redis->sha, biz_hex(pool, digest, sizeof(digest)), sizeof(redis->sha));
     rv = apr_thread_mutex_create(&redis->mutex, APR_THREAD_MUTEX_DEFAULT, pool);
-    if (rv == APR_SUCCESS) {
+    if (rv == APR_SUCCESS)
         rv = apr_thread_mutex_create(&redis->trial_mutex, APR_THREAD_MUTEX_DEFAULT, pool);
-    }
-    if (rv == APR_SUCCESS) {
+    if (rv == APR_SUCCESS)
         rv = apr_thread_cond_create(&redis->freed, pool);
-    }
     if (rv != APR_SUCCESS) {
         *why = "no thread locks are to be had";
         return rv;

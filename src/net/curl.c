@@ -53,9 +53,8 @@ static int on_progress(void *unused, curl_off_t to_get, curl_off_t got, curl_off
 static apr_status_t net_end(void *unused)
 {
     pthread_mutex_lock(&idle_lock);
-    while (idle_count > 0) {
+    while (idle_count > 0)
         curl_easy_cleanup(idle[--idle_count]);
-    }
     pthread_mutex_unlock(&idle_lock);
     curl_global_cleanup();
     return APR_SUCCESS;
@@ -63,9 +62,8 @@ static apr_status_t net_end(void *unused)
 
 apr_status_t net_init(apr_pool_t *pool)
 {
-    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
+    if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
         return APR_EGENERAL;
-    }
     apr_pool_cleanup_register(pool, NULL, net_end, apr_pool_cleanup_null);
     return APR_SUCCESS;
 }
@@ -76,9 +74,8 @@ static CURL *take_handle(void)
     CURL *handle = NULL;
 
     pthread_mutex_lock(&idle_lock);
-    if (idle_count > 0) {
+    if (idle_count > 0)
         handle = idle[--idle_count];
-    }
     pthread_mutex_unlock(&idle_lock);
     return handle ? handle : curl_easy_init();
 }
@@ -92,9 +89,8 @@ static void give_handle_back(CURL *handle)
         handle = NULL;
     }
     pthread_mutex_unlock(&idle_lock);
-    if (handle) {
+    if (handle)
         curl_easy_cleanup(handle);
-    }
 }
 
 /* What holds for every call. 0, or non-zero where libcurl does not take an option. */
@@ -127,9 +123,8 @@ static const char *error_text(apr_pool_t *pool, CURLcode rc, const char *error_b
 {
     const char *text = error_buffer[0] ? error_buffer : curl_easy_strerror(rc);
 
-    if (rc == CURLE_ABORTED_BY_CALLBACK) {
+    if (rc == CURLE_ABORTED_BY_CALLBACK)
         return "this process has to end";
-    }
     text = apr_pstrmemdup(pool, text, strcspn(text, "?"));
     return biz_printable(pool, text, ERROR_SHOWN);
 }
@@ -227,16 +222,14 @@ static size_t on_header(char *data, size_t one, size_t n, void *context)
         c->why = "the headers of the answer are too long";
         return 0;
     }
-    while (end > 0 && apr_isspace(data[end - 1])) {
+    while (end > 0 && apr_isspace(data[end - 1]))
         end--;
-    }
     if (end >= 5 && strncmp(data, "HTTP/", 5) == 0) {
         apr_table_clear(c->answer->headers); /* what came before was an interim answer */
         return n;
     }
-    while (name < end && data[name] != ':') {
+    while (name < end && data[name] != ':')
         name++;
-    }
     if (name > 0 && name < end) {
         for (value = name + 1; value < end && apr_isspace(data[value]); value++) {
         }
@@ -260,9 +253,8 @@ static struct curl_slist *header_list(const net_request *request)
 
     for (const char *const *h = request->headers; list && h && *h; h++) {
         more = strpbrk(*h, "\r\n") || !strchr(*h, ':') ? NULL : curl_slist_append(list, *h);
-        if (!more) {
+        if (!more)
             curl_slist_free_all(list);
-        }
         list = more;
     }
     return list;
@@ -270,13 +262,11 @@ static struct curl_slist *header_list(const net_request *request)
 
 static int is_harmless_twice(const net_request *request)
 {
-    if (strcmp(request->method, "GET") == 0 || strcmp(request->method, "HEAD") == 0) {
+    if (strcmp(request->method, "GET") == 0 || strcmp(request->method, "HEAD") == 0)
         return 1;
-    }
     for (const char *const *h = request->headers; h && *h; h++) {
-        if (strncasecmp(*h, "Idempotency-Key:", 16) == 0) {
+        if (strncasecmp(*h, "Idempotency-Key:", 16) == 0)
             return 1;
-        }
     }
     return 0;
 }
@@ -292,9 +282,8 @@ static int set_request(CURL *h, const net_request *request, int loopback)
     if (loopback) { /* never by a proxy that the environment names */
         bad |= curl_easy_setopt(h, CURLOPT_PROXY, "");
     }
-    if (!is_harmless_twice(request)) {
+    if (!is_harmless_twice(request))
         bad |= curl_easy_setopt(h, CURLOPT_FRESH_CONNECT, 1L);
-    }
     if (request->body || strcmp(request->method, "POST") == 0) {
         bad |= curl_easy_setopt(h, CURLOPT_POST, 1L);
         bad |= curl_easy_setopt(h, CURLOPT_POSTFIELDSIZE_LARGE,
@@ -314,12 +303,10 @@ static net_outcome outcome_of(CURL *h, CURLcode rc)
 {
     long sent = 0;
 
-    if (rc == CURLE_OK) {
+    if (rc == CURLE_OK)
         return NET_DONE;
-    }
-    if (curl_easy_getinfo(h, CURLINFO_REQUEST_SIZE, &sent) == CURLE_OK && sent == 0) {
+    if (curl_easy_getinfo(h, CURLINFO_REQUEST_SIZE, &sent) == CURLE_OK && sent == 0)
         return NET_NOT_SENT;
-    }
     return NET_UNKNOWN;
 }
 
@@ -349,9 +336,8 @@ static void perform(CURL *h, const net_request *request, int loopback, struct cu
         c->answer->elapsed_ms = (long)(took / 1000);
     }
     c->answer->outcome = outcome_of(h, rc);
-    if (rc != CURLE_OK) {
+    if (rc != CURLE_OK)
         c->answer->error = c->why ? c->why : error_text(c->pool, rc, error_buffer);
-    }
 }
 
 void net_call(apr_pool_t *pool, const net_request *request, net_answer *answer)
@@ -368,9 +354,8 @@ void net_call(apr_pool_t *pool, const net_request *request, net_answer *answer)
     c.max = request->max_answer ? request->max_answer : DEFAULT_ANSWER;
 
     answer->error = net_http_refused(pool, request->url, &loopback);
-    if (answer->error) {
+    if (answer->error)
         return;
-    }
     if (request->connect_ms <= 0 || request->total_ms <= 0) {
         answer->error = "a call without a time-out is not made";
         return;
@@ -388,9 +373,8 @@ void net_call(apr_pool_t *pool, const net_request *request, net_answer *answer)
         answer->body_len = c.len;
     }
 leave:
-    if (h) {
+    if (h)
         give_handle_back(h);
-    }
     curl_slist_free_all(headers);
 }
 
@@ -440,9 +424,8 @@ static size_t on_read(char *buffer, size_t one, size_t n, void *context)
     n = n < left ? n : left;
     memcpy(buffer, t->mail->message + t->offset, n);
     t->offset += n;
-    if (t->offset == t->mail->len) {
+    if (t->offset == t->mail->len)
         t->step = NET_SMTP_END;
-    }
     return n;
 }
 
@@ -472,9 +455,8 @@ static int on_command(CURL *h, curl_infotype type, char *data, size_t n, void *c
     for (size_t i = 0; type == CURLINFO_HEADER_OUT && i < sizeof(verbs) / sizeof(verbs[0]); i++) {
         size_t len = strlen(verbs[i].verb);
 
-        if (n >= len && strncmp(data, verbs[i].verb, len) == 0) {
+        if (n >= len && strncmp(data, verbs[i].verb, len) == 0)
             t->step = verbs[i].step;
-        }
     }
     return 0;
 }
@@ -553,9 +535,8 @@ static const char *smtp_error(apr_pool_t *pool, const smtp_place *place, const s
         text = apr_pstrcat(
             pool, text, "; the server said: ", biz_printable(pool, talk->reply, ERROR_SHOWN), NULL);
     }
-    if (place->password && place->password[0] && strstr(text, place->password)) {
+    if (place->password && place->password[0] && strstr(text, place->password))
         return apr_psprintf(pool, "refused with code %ld", code);
-    }
     return without_addresses(pool, text);
 }
 
@@ -588,9 +569,8 @@ static int smtp_try(net_smtp_session *session, apr_pool_t *pool, const smtp_plac
     } else {
         answer->outcome = talk.step == NET_SMTP_END ? NET_UNKNOWN : NET_NOT_SENT;
     }
-    if (rc != CURLE_OK) {
+    if (rc != CURLE_OK)
         answer->error = smtp_error(pool, place, &talk, answer->code, rc, session->error_buffer);
-    }
     return rc != CURLE_OK && was_kept && connects == 0 &&
            (answer->outcome == NET_NOT_SENT || (answer->code == 421 && talk.step < NET_SMTP_END));
 }
@@ -606,17 +586,15 @@ void net_smtp_send(net_smtp_session *session, apr_pool_t *pool, const net_smtp *
     memset(answer, 0, sizeof(*answer));
     answer->outcome = NET_NOT_SENT;
     answer->error = net_smtp_place(pool, mail->url, &place);
-    if (answer->error) {
+    if (answer->error)
         return;
-    }
     if (strpbrk(mail->from, "\r\n<> ") || strpbrk(mail->to, "\r\n<> ") || mail->connect_ms <= 0 ||
         mail->total_ms <= 0) {
         answer->error = "an address is not valid or a time-out is missing";
         return;
     }
-    if (!session->handle) {
+    if (!session->handle)
         session->handle = curl_easy_init();
-    }
     to = curl_slist_append(NULL, mail->to);
     if (!session->handle || !to) {
         answer->error = "out of memory";
@@ -624,9 +602,8 @@ void net_smtp_send(net_smtp_session *session, apr_pool_t *pool, const net_smtp *
     }
     if (smtp_try(session, pool, &place, mail, mail->total_ms, 0, to, answer)) {
         left = mail->total_ms - (long)apr_time_as_msec(apr_time_now() - begin);
-        if (left > 0) {
+        if (left > 0)
             smtp_try(session, pool, &place, mail, left, 1, to, answer);
-        }
     }
 leave:
     curl_slist_free_all(to);

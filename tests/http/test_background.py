@@ -17,6 +17,12 @@ def forgot(server, email):
     return answer
 
 
+def open_again(server):
+    """The workers have the database open: a look into it from here, as root, makes no new file
+    beside it that is root's for a moment."""
+    wait_until(lambda: server.api().get("/health/ready").status == 200, 10, "the database")
+
+
 @pytest.mark.bz("BZ0601")
 def test_no_transport_is_one_warning_and_no_error(make_server):
     server = make_server(mail=False)
@@ -54,6 +60,7 @@ def test_killed_workers_lose_no_mail_and_send_none_twice(make_server):
             except ProcessLookupError:
                 pass
         wait_until(server.answers, 20, "new workers")
+    open_again(server)
     # A lease that a killed worker held ends after a minute: the clock is helped along.
     def done():
         change(server, "outbox", {"state": "queued"}, due_at=now_ms() - 1)
@@ -93,6 +100,7 @@ def test_graceful_under_load_fails_no_request_and_doubles_no_mail(make_server, r
         stop.set()
         for thread in threads:
             thread.join(30)
+    open_again(server)
     assert failures == [] and sum(served) > 50, (failures[:5], served)
     wait_until(lambda: not rows(server, "outbox", state="queued"), 70, "the end of the queue")
     for email in people:
@@ -106,11 +114,11 @@ def test_a_stop_with_queued_mails_is_quick_and_keeps_them(make_server):
         forgot(server, person.email)
     seconds = server.stop()
     assert seconds < 9
-    left = [r for r in rows(server, "outbox") if r["state"] == "queued"]
     server.start()
+    open_again(server)
     change(server, "outbox", {"state": "queued"}, due_at=now_ms() - 1)
     wait_until(lambda: not rows(server, "outbox", state="queued"), 30, "the end of the queue")
-    assert len(server.mail.all(person.email, "new password")) >= 1, left
+    assert len(server.mail.all(person.email, "new password")) >= 1
 
 
 def test_expired_rows_are_swept(make_server):
@@ -119,6 +127,7 @@ def test_expired_rows_are_swept(make_server):
     change(server, "sessions", {"user_id": person.document()["_id"]}, expires_at=now_ms() - 1000)
     server.stop()
     server.start()
+    open_again(server)
     wait_until(lambda: rows(server, "sessions") == [], 20, "the sweep")
     check_error(person.me(), 401, "TOKEN_REVOKED")
     assert login(person.api, person.email, person.password).status == 200
