@@ -183,6 +183,7 @@ uninstall:
 C_FILES = mod_bizapi.c $(wildcard src/*.[ch] src/*/*.[ch] tests/*/*.[ch])
 SHELL_FILES = $(shell grep -lE '^\#!/bin/(ba)?sh' .ci/* conf/quickstart/* tests/* tests/*/* 2>/dev/null)
 lint:
+	@conf/quickstart/deps lint
 	clang-format --dry-run -Werror $(C_FILES)
 	$(SUBMAKE) B=build/lint-gcc CC=gcc WERROR=1 all tests
 	$(SUBMAKE) B=build/lint-clang CC=clang WERROR=1 all tests
