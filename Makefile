@@ -25,9 +25,11 @@ LIBS_PC = jansson libcurl libmongoc-1.0 libsodium cjose sqlite3 hiredis icu-i18n
 apxs_q  = $(shell $(APXS) -q $(1) 2>/dev/null)
 APR_CFG = $(call apxs_q,APR_CONFIG)
 APU_CFG = $(call apxs_q,APU_CONFIG)
-INC_APR := $(if $(APXS),$(shell $(APR_CFG) --includes --cppflags 2>/dev/null) $(shell $(APU_CFG) --includes 2>/dev/null))
-INC_AP  := $(if $(APXS),-I$(call apxs_q,INCLUDEDIR))
-INC_PC  := $(shell $(PKG_CONFIG) --cflags $(LIBS_PC) 2>/dev/null)
+# Others' headers are system headers: -Werror is about ours.
+system  = $(patsubst -I%,-isystem %,$(filter-out -I/usr/include,$(1)))
+INC_APR := $(if $(APXS),$(call system,$(shell $(APR_CFG) --includes --cppflags 2>/dev/null) $(shell $(APU_CFG) --includes 2>/dev/null)))
+INC_AP  := $(if $(APXS),$(call system,-I$(call apxs_q,INCLUDEDIR)))
+INC_PC  := $(call system,$(shell $(PKG_CONFIG) --cflags $(LIBS_PC) 2>/dev/null))
 LD_PC   := $(shell $(PKG_CONFIG) --libs $(LIBS_PC) 2>/dev/null)
 LD_APR  := $(if $(APXS),$(shell $(APR_CFG) --link-ld --libs 2>/dev/null) $(shell $(APU_CFG) --link-ld 2>/dev/null))
 

@@ -354,7 +354,7 @@ const command_rec bizapi_directives[] = {
                  "on: no sign-in before the address is confirmed"),
     AP_INIT_TAKE2("BizApiBusiness", set_brand, NULL, RSRC_CONF,
                   "KEY VALUE: a fact of the business"),
-    {NULL}};
+    {.name = NULL}};
 
 /* ---- from configuration to settings ---- */
 

@@ -265,7 +265,7 @@ static const char *layout_name(server_rec *main, const char *name, int layout)
 static apr_status_t share_memory(server_rec *main)
 {
     enum { SECRET_BYTES = 16 };
-    void *shared, *secret;
+    void *shared = NULL, *secret = NULL;
     int fresh;
     apr_status_t status =
         bizapi_slotmem_segment(main, layout_name(main, "shared", BIZ_SHARED_MAGIC),
