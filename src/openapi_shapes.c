@@ -95,6 +95,7 @@ static const struct {
     {"boolean", "boolean", NULL, NULL},
     {"integer", "integer", NULL, NULL},
     {"object", "object", NULL, NULL},
+    {"array", "array", NULL, NULL},
     {"email", "string", "email", NULL},
     {"password", "string", "password", NULL},
     {"phone", "string", NULL, "^\\+[1-9][0-9]{6,14}$"},
@@ -123,10 +124,22 @@ static biz_json *word_type(apr_pool_t *pool, const char *word, int or_null)
     return schema;
 }
 
+static biz_json *choices_list(apr_pool_t *pool, const char *choices, int or_null)
+{
+    biz_json *texts = biz_json_array(pool);
+    char *rest = NULL, *each;
+
+    for (each = apr_strtok(apr_pstrdup(pool, choices), "|", &rest); each != NULL;
+         each = apr_strtok(NULL, "|", &rest))
+        biz_json_add_str(texts, each);
+    if (or_null)
+        biz_json_add(texts, NULL);
+    return texts;
+}
+
 static biz_json *choice_type(apr_pool_t *pool, const char *choices)
 {
-    biz_json *schema = biz_json_object(pool), *texts = biz_json_array(pool);
-    char *rest = NULL, *each;
+    biz_json *schema = biz_json_object(pool);
 
     if (!strcmp(choices, "true") || !strcmp(choices, "false")) {
         biz_json_set_str(schema, "type", "boolean");
@@ -134,10 +147,7 @@ static biz_json *choice_type(apr_pool_t *pool, const char *choices)
         return schema;
     }
     biz_json_set_str(schema, "type", "string");
-    for (each = apr_strtok(apr_pstrdup(pool, choices), "|", &rest); each != NULL;
-         each = apr_strtok(NULL, "|", &rest))
-        biz_json_add_str(texts, each);
-    biz_json_set(schema, "enum", texts);
+    biz_json_set(schema, "enum", choices_list(pool, choices, 0));
     return schema;
 }
 
@@ -164,6 +174,30 @@ biz_json *openapi_type(apr_pool_t *pool, const char *type)
     return word_type(pool, type, 0);
 }
 
+/* The limits of a field, under the words that JSON Schema has for its type. */
+static void set_limits(biz_json *schema, biz_field_type type, long min, long max)
+{
+    switch (type) {
+    case BIZ_FIELD_BOOL:
+    case BIZ_FIELD_CHOICE:
+    case BIZ_FIELD_OBJECT:
+        break;
+    case BIZ_FIELD_INT:
+        biz_json_set_int(schema, "minimum", min);
+        biz_json_set_int(schema, "maximum", max);
+        break;
+    case BIZ_FIELD_LIST:
+        biz_json_set_int(schema, "minItems", min);
+        biz_json_set_int(schema, "maxItems", max);
+        break;
+    default:
+        biz_json_set_int(schema, "minLength", min);
+        if (max > 0)
+            biz_json_set_int(schema, "maxLength", max);
+        break;
+    }
+}
+
 biz_json *openapi_field(apr_pool_t *pool, const biz_field *field)
 {
     static const struct {
@@ -177,14 +211,22 @@ biz_json *openapi_field(apr_pool_t *pool, const biz_field *field)
               [BIZ_FIELD_LINE] = {"string", "One line", 0, 0},
               [BIZ_FIELD_PHONE] = {"phone", "E.164", 8, 16},
               [BIZ_FIELD_LOCALE] = {"string", "BCP 47, such as de-AT", 2, 0},
-              [BIZ_FIELD_TIMEZONE] = {"string", "IANA name, such as Europe/Berlin", 1, 0}};
-    long min = field->type == BIZ_FIELD_LINE ? field->min : of[field->type].min;
-    long max = field->type == BIZ_FIELD_LINE ? field->max : of[field->type].max;
+              [BIZ_FIELD_TIMEZONE] = {"string", "IANA name, such as Europe/Berlin", 1, 0},
+              [BIZ_FIELD_TEXT] = {"string", NULL, 0, 0},
+              [BIZ_FIELD_CHOICE] = {"string", NULL, 0, 0},
+              [BIZ_FIELD_BOOL] = {"boolean", NULL, 0, 0},
+              [BIZ_FIELD_INT] = {"integer", NULL, 0, 0},
+              [BIZ_FIELD_OBJECT] = {"object", NULL, 0, 0},
+              [BIZ_FIELD_LIST] = {"array", NULL, 0, 0}};
+    int has_own = of[field->type].min == 0;
+    long min = has_own ? field->min : of[field->type].min;
+    long max = has_own ? field->max : of[field->type].max;
     biz_json *schema = word_type(pool, of[field->type].word, (field->flags & BIZ_NULLABLE) != 0);
 
-    biz_json_set_int(schema, "minLength", min);
-    if (max > 0)
-        biz_json_set_int(schema, "maxLength", max);
+    if (field->type == BIZ_FIELD_CHOICE)
+        biz_json_set(schema, "enum",
+                     choices_list(pool, field->choices, (field->flags & BIZ_NULLABLE) != 0));
+    set_limits(schema, field->type, min, max);
     if (of[field->type].note != NULL)
         biz_json_set_str(schema, "description", of[field->type].note);
     return schema;

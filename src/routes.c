@@ -16,34 +16,34 @@ enum { NAME_CHARS = 120 };
 #define TAKES_LINK (STORES | BIZ_CAN(INVALID_TOKEN))
 
 static const biz_field register_fields[] = {
-    {"email", BIZ_FIELD_EMAIL, BIZ_REQUIRED, 0, 0},
-    {"password", BIZ_FIELD_NEW_PASSWORD, BIZ_REQUIRED, 0, 0},
-    {"name", BIZ_FIELD_LINE, BIZ_REQUIRED, 1, NAME_CHARS},
-    {"phone", BIZ_FIELD_PHONE, BIZ_NULLABLE, 0, 0},
-    {"locale", BIZ_FIELD_LOCALE, BIZ_NULLABLE, 0, 0},
-    {"timezone", BIZ_FIELD_TIMEZONE, BIZ_NULLABLE, 0, 0},
+    {"email", BIZ_FIELD_EMAIL, BIZ_REQUIRED, 0, 0, NULL},
+    {"password", BIZ_FIELD_NEW_PASSWORD, BIZ_REQUIRED, 0, 0, NULL},
+    {"name", BIZ_FIELD_LINE, BIZ_REQUIRED, 1, NAME_CHARS, NULL},
+    {"phone", BIZ_FIELD_PHONE, BIZ_NULLABLE, 0, 0, NULL},
+    {"locale", BIZ_FIELD_LOCALE, BIZ_NULLABLE, 0, 0, NULL},
+    {"timezone", BIZ_FIELD_TIMEZONE, BIZ_NULLABLE, 0, 0, NULL},
     {0}};
-static const biz_field login_fields[] = {{"email", BIZ_FIELD_EMAIL, BIZ_REQUIRED, 0, 0},
-                                         {"password", BIZ_FIELD_PASSWORD, BIZ_REQUIRED, 0, 0},
+static const biz_field login_fields[] = {{"email", BIZ_FIELD_EMAIL, BIZ_REQUIRED, 0, 0, NULL},
+                                         {"password", BIZ_FIELD_PASSWORD, BIZ_REQUIRED, 0, 0, NULL},
                                          {0}};
-static const biz_field refresh_fields[] = {{"refresh_token", BIZ_FIELD_TOKEN, BIZ_REQUIRED, 0, 0},
-                                           {0}};
-static const biz_field email_fields[] = {{"email", BIZ_FIELD_EMAIL, BIZ_REQUIRED, 0, 0}, {0}};
-static const biz_field token_fields[] = {{"token", BIZ_FIELD_TOKEN, BIZ_REQUIRED, 0, 0}, {0}};
+static const biz_field refresh_fields[] = {
+    {"refresh_token", BIZ_FIELD_TOKEN, BIZ_REQUIRED, 0, 0, NULL}, {0}};
+static const biz_field email_fields[] = {{"email", BIZ_FIELD_EMAIL, BIZ_REQUIRED, 0, 0, NULL}, {0}};
+static const biz_field token_fields[] = {{"token", BIZ_FIELD_TOKEN, BIZ_REQUIRED, 0, 0, NULL}, {0}};
 static const biz_field token_query[] = {
-    {"token", BIZ_FIELD_TOKEN, BIZ_REQUIRED | BIZ_IN_QUERY, 0, 0}, {0}};
+    {"token", BIZ_FIELD_TOKEN, BIZ_REQUIRED | BIZ_IN_QUERY, 0, 0, NULL}, {0}};
 static const biz_field reset_fields[] = {
-    {"token", BIZ_FIELD_TOKEN, BIZ_REQUIRED, 0, 0},
-    {"new_password", BIZ_FIELD_NEW_PASSWORD, BIZ_REQUIRED, 0, 0},
+    {"token", BIZ_FIELD_TOKEN, BIZ_REQUIRED, 0, 0, NULL},
+    {"new_password", BIZ_FIELD_NEW_PASSWORD, BIZ_REQUIRED, 0, 0, NULL},
     {0}};
 static const biz_field change_password_fields[] = {
-    {"current_password", BIZ_FIELD_PASSWORD, BIZ_REQUIRED, 0, 0},
-    {"new_password", BIZ_FIELD_NEW_PASSWORD, BIZ_REQUIRED, 0, 0},
+    {"current_password", BIZ_FIELD_PASSWORD, BIZ_REQUIRED, 0, 0, NULL},
+    {"new_password", BIZ_FIELD_NEW_PASSWORD, BIZ_REQUIRED, 0, 0, NULL},
     {0}};
-static const biz_field me_fields[] = {{"name", BIZ_FIELD_LINE, 0, 1, NAME_CHARS},
-                                      {"phone", BIZ_FIELD_PHONE, BIZ_NULLABLE, 0, 0},
-                                      {"locale", BIZ_FIELD_LOCALE, BIZ_NULLABLE, 0, 0},
-                                      {"timezone", BIZ_FIELD_TIMEZONE, BIZ_NULLABLE, 0, 0},
+static const biz_field me_fields[] = {{"name", BIZ_FIELD_LINE, 0, 1, NAME_CHARS, NULL},
+                                      {"phone", BIZ_FIELD_PHONE, BIZ_NULLABLE, 0, 0, NULL},
+                                      {"locale", BIZ_FIELD_LOCALE, BIZ_NULLABLE, 0, 0, NULL},
+                                      {"timezone", BIZ_FIELD_TIMEZONE, BIZ_NULLABLE, 0, 0, NULL},
                                       {0}};
 
 const biz_route biz_routes[] = {

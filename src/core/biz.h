@@ -105,7 +105,13 @@ typedef enum {
     BIZ_FIELD_LINE,         /* one line, min..max code points */
     BIZ_FIELD_PHONE,
     BIZ_FIELD_LOCALE, /* canonical form */
-    BIZ_FIELD_TIMEZONE
+    BIZ_FIELD_TIMEZONE,
+    BIZ_FIELD_TEXT,   /* lines and tabs allowed, min..max code points */
+    BIZ_FIELD_CHOICE, /* one of `choices` */
+    BIZ_FIELD_BOOL,   /* true or false, nothing that could be taken for it */
+    BIZ_FIELD_INT,    /* a whole number, min..max; 1.0 is none */
+    BIZ_FIELD_OBJECT, /* the handler looks into biz_json_get(req->json, name) */
+    BIZ_FIELD_LIST    /* an array of min..max values, for the handler as well */
 } biz_field_type;
 
 enum { BIZ_REQUIRED = 1, BIZ_NULLABLE = 2, BIZ_IN_QUERY = 4 };
@@ -115,7 +121,8 @@ typedef struct {
     const char *name; /* NULL ends the list */
     biz_field_type type;
     unsigned flags;
-    long min, max; /* code points (LINE) */
+    long min, max;       /* code points (LINE, TEXT), the number (INT), values (LIST) */
+    const char *choices; /* "day|week|month" (CHOICE) */
 } biz_field;
 
 enum {
@@ -164,8 +171,8 @@ struct biz_req {
     const char *user_agent; /* printable, at most 200 bytes, or NULL */
     apr_time_t now;
     apr_table_t *params; /* from the path */
-    apr_table_t *fields; /* declared fields that were given, checked and normalised; a field that
-                          * was given as null is in `nulls` instead */
+    apr_table_t *fields; /* declared fields that were given, checked and normalised (numbers and
+                          * truth as text, see below); one that was given as null is in `nulls` */
     apr_table_t *nulls;
     const char *body; /* raw */
     size_t body_len;
@@ -196,6 +203,9 @@ struct biz_reply {
 };
 
 #define biz_field_str(req, name) apr_table_get((req)->fields, (name))
+/* `otherwise` where the field was not given. */
+int64_t biz_field_int(const biz_req *req, const char *name, int64_t otherwise);
+int biz_field_bool(const biz_req *req, const char *name, int otherwise);
 #define biz_field_is_null(req, name) (apr_table_get((req)->nulls, (name)) != NULL)
 
 /* Sets the failure and gives `code` back. `param`: the field it is about, or NULL. `message` NULL:

@@ -50,11 +50,34 @@ static int length_is(const char *value, long min, long max)
     return count >= min && count <= max;
 }
 
+static int is_choice(const char *choices, const char *value)
+{
+    size_t len = strlen(value), each;
+
+    for (; *choices != '\0'; choices += each + (choices[each] == '|')) {
+        each = strcspn(choices, "|");
+        if (len == each && !memcmp(choices, value, len))
+            return 1;
+    }
+    return 0;
+}
+
+static const char *in_words(apr_pool_t *pool, const char *choices)
+{
+    char *words = apr_pstrdup(pool, choices), *p;
+
+    for (p = words; *p != '\0'; p++)
+        if (*p == '|')
+            *p = ' ';
+    return words;
+}
+
 /* The value as handlers get it, or NULL and *why. */
 static const char *field_value(apr_pool_t *pool, const biz_field *field, const char *value,
                                const char **why)
 {
     const char *good = value;
+    int64_t number;
 
     switch (field->type) {
     case BIZ_FIELD_EMAIL:
@@ -90,6 +113,28 @@ static const char *field_value(apr_pool_t *pool, const biz_field *field, const c
         good = biz_zone_is_known(value) ? value : NULL;
         *why = "must be a time zone such as Europe/Berlin";
         break;
+    case BIZ_FIELD_TEXT:
+        good = biz_valid_text(value, field->min, field->max) ? value : NULL;
+        *why =
+            apr_psprintf(pool, "must be a text of %ld to %ld characters", field->min, field->max);
+        break;
+    case BIZ_FIELD_CHOICE:
+        good = is_choice(field->choices, value) ? value : NULL;
+        *why = apr_pstrcat(pool, "must be one of ", in_words(pool, field->choices), NULL);
+        break;
+    case BIZ_FIELD_BOOL:
+        good = !strcmp(value, "true") || !strcmp(value, "false") ? value : NULL;
+        *why = "must be true or false";
+        break;
+    case BIZ_FIELD_INT:
+        good = biz_parse_int(value, field->min, field->max, &number) ? value : NULL;
+        *why = apr_psprintf(pool, "must be a whole number from %ld to %ld", field->min, field->max);
+        break;
+    case BIZ_FIELD_OBJECT:
+    case BIZ_FIELD_LIST:
+        good = NULL; /* never in a query */
+        *why = "must be in the body";
+        break;
     }
     return good;
 }
@@ -108,6 +153,36 @@ static void refuse(biz_req *req, biz_reply *reply, const biz_field *field, const
     biz_json_add(reply->details, detail);
 }
 
+/* The text of a value of the declared kind; a list and an object have none but "": that they are
+ * there. NULL and *why for any other kind. */
+static const char *body_text(apr_pool_t *pool, const biz_field *field, biz_json *given,
+                             const char **why)
+{
+    biz_json_type kind = biz_json_kind(given);
+    long size;
+
+    switch (field->type) {
+    case BIZ_FIELD_BOOL:
+        *why = "must be true or false";
+        return kind != BIZ_JSON_BOOL ? NULL : biz_json_is_true(given) ? "true" : "false";
+    case BIZ_FIELD_INT:
+        *why = "must be a whole number";
+        return kind == BIZ_JSON_INT
+                   ? apr_psprintf(pool, "%" APR_INT64_T_FMT, biz_json_int_value(given))
+                   : NULL;
+    case BIZ_FIELD_OBJECT:
+        *why = "must be an object";
+        return kind == BIZ_JSON_OBJECT ? "" : NULL;
+    case BIZ_FIELD_LIST:
+        size = (long)biz_json_size(given);
+        *why = apr_psprintf(pool, "must be an array of %ld to %ld values", field->min, field->max);
+        return kind == BIZ_JSON_ARRAY && size >= field->min && size <= field->max ? "" : NULL;
+    default:
+        *why = "must be a string";
+        return kind == BIZ_JSON_STRING ? biz_json_str_value(given) : NULL;
+    }
+}
+
 static void check_body_field(biz_req *req, biz_reply *reply, const biz_field *field)
 {
     biz_json *given = biz_json_get(req->json, field->name);
@@ -122,11 +197,9 @@ static void check_body_field(biz_req *req, biz_reply *reply, const biz_field *fi
         apr_table_setn(req->nulls, field->name, "");
         return;
     }
-    if (biz_json_kind(given) != BIZ_JSON_STRING) {
-        refuse(req, reply, field, "must be a string");
-        return;
-    }
-    value = field_value(req->pool, field, biz_json_str_value(given), &why);
+    value = body_text(req->pool, field, given, &why);
+    if (value != NULL && field->type != BIZ_FIELD_OBJECT && field->type != BIZ_FIELD_LIST)
+        value = field_value(req->pool, field, value, &why);
     if (value == NULL)
         refuse(req, reply, field, why);
     else
@@ -170,6 +243,20 @@ biz_code biz_fields_check(biz_req *req, biz_reply *reply)
         }
     }
     return reply->code;
+}
+
+int64_t biz_field_int(const biz_req *req, const char *name, int64_t otherwise)
+{
+    const char *text = biz_field_str(req, name);
+
+    return text != NULL ? apr_atoi64(text) : otherwise;
+}
+
+int biz_field_bool(const biz_req *req, const char *name, int otherwise)
+{
+    const char *text = biz_field_str(req, name);
+
+    return text != NULL ? text[0] == 't' : otherwise;
 }
 
 biz_code biz_page_of(biz_req *req, biz_reply *reply, int *limit, const char **cursor)

@@ -149,7 +149,7 @@ typedef struct {
     store_fid expiry; /* rows whose field is in the past are swept away; 0 for none */
 } store_coll;
 
-enum { STORE_SCHEMA_VERSION = 1 };
+enum { STORE_SCHEMA_VERSION = 2 };
 
 const store_coll *store_coll_by_no(store_coll_no no); /* never NULL for COLL_NONE < no < COLL_END */
 const store_coll *store_coll_by_name(const char *name); /* or NULL */
