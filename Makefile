@@ -5,6 +5,7 @@
 #   make run [PORT=8081] [MPM=event]     make test [LEVEL="unit http"] [MPM=event]
 #   make install [DESTDIR=] [PREFIX=/usr/local]     make uninstall     make lint
 #   make asan     make tsan     (the tests under a sanitizer)
+#   make fuzz [FUZZ=email] [FUZZ_SECONDS=60]     (looks for new inputs; make test replays the known)
 #   make bare     (make test in an empty Debian 12, made by debootstrap)
 
 .DELETE_ON_ERROR:
@@ -49,7 +50,8 @@ CLI_SRC := $(sort $(wildcard src/cli/*.c))
 LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)
 MOD_OBJ := $(MOD_SRC:%.c=$(B)/%.o)
 CLI_OBJ := $(CLI_SRC:%.c=$(B)/%.o)
-TESTS   := $(sort $(foreach d,unit conformance fuzz,$(patsubst tests/$(d)/%.c,$(B)/tests/%,$(wildcard tests/$(d)/test_*.c))))
+TESTS   := $(sort $(foreach d,unit conformance,$(patsubst tests/$(d)/%.c,$(B)/tests/%,$(wildcard tests/$(d)/test_*.c))) \
+                  $(patsubst tests/%.c,$(B)/%,$(wildcard tests/fuzz/test_*.c)))
 
 all: $(B)/mod_bizapi.so $(B)/bizapictl
 
@@ -89,7 +91,19 @@ asan tsan:
 	@$(SUBMAKE) B=$(B)/$@ CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=$(SAN)" \
 	    $(if $(POOLS),POOLS=$(POOLS).o) all tests $(addsuffix .so,$(POOLS))
 	@BIZ_MPM=$(MPM) BIZ_PRELOAD="$$($(CC) -print-file-name=lib$@.so)$(patsubst %,:%.so,$(abspath $(POOLS)))" \
-	    $(PYTHON) tests/run $(B)/$@ $(or $(LEVEL),unit conformance http)
+	    $(PYTHON) tests/run $(B)/$@ $(or $(LEVEL),unit conformance fuzz http)
+
+# The same targets as in make test, here with libFuzzer as their main (REPLAY is empty).
+FUZZ = $(patsubst tests/fuzz/test_%.c,%,$(sort $(wildcard tests/fuzz/test_*.c)))
+FUZZ_SECONDS = 60
+fuzz:
+	@conf/quickstart/deps fuzz
+	@$(SUBMAKE) B=$(B)/fuzzer CC="$(FUZZ_CC)" REPLAY= POOLS=$(B)/fuzzer/pools.o \
+	    CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined" \
+	    LDFLAGS="-fsanitize=fuzzer" $(FUZZ:%=$(B)/fuzzer/fuzz/test_%)
+	@tests/fuzz/hunt $(B)/fuzzer $(FUZZ_SECONDS) $(FUZZ)
+FUZZ_CC = clang
+
 bare:
 	tests/bare
 
@@ -134,7 +148,15 @@ $(B)/tests/test_%: tests/$(1)/test_%.c $(POOLS) $(B)/libbizapi.a
 	$$(SAY)
 	$$(Q)$$(CC) $$(CFLAGS_ALL) -o $$@ $$< $(POOLS) $(B)/libbizapi.a $$(LDFLAGS) -lcmocka $$(LD_PC) $$(LD_APR) -lpthread
 endef
-$(foreach d,unit conformance fuzz,$(eval $(call TEST_RULE,$(d))))
+$(foreach d,unit conformance,$(eval $(call TEST_RULE,$(d))))
+
+# A fuzz target has no main of its own; in make test it is the one that replays the corpus.
+REPLAY = tests/fuzz/replay.c
+$(B)/fuzz/test_%: tests/fuzz/test_%.c $(REPLAY) $(POOLS) $(B)/libbizapi.a
+	@mkdir -p $(@D)
+	$(SAY)
+	$(Q)$(CC) $(CFLAGS_ALL) -Itests/fuzz -o $@ $< $(REPLAY) $(POOLS) $(B)/libbizapi.a $(LDFLAGS) \
+	    $(if $(REPLAY),-lcmocka) $(LD_PC) $(LD_APR) -lpthread
 
 $(B)/pools.o $(B)/pools.so: tests/lib/pools.c
 	$(SAY)
@@ -201,5 +223,5 @@ clean:
 	rm -rf $(B)
 
 FORCE:
-.PHONY: all run test tests asan tsan bare install uninstall lint docs clean FORCE
+.PHONY: all run test tests asan tsan fuzz bare install uninstall lint docs clean FORCE
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

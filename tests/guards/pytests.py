@@ -76,7 +76,7 @@ _MAIN = "static void test_a(void **s) { assert_true(f()); }\n" \
 def each_c_test_is_run_and_asserts(tree):
     wrong = []
     for path, text in tree.items():
-        if not re.fullmatch(r"tests/\w+/test_\w+\.c", path):
+        if not re.fullmatch(r"tests/\w+/test_\w+\.c", path) or path.startswith("tests/fuzz/"):
             continue
         if "cmocka_run_group_tests" not in text or "assert_" not in text:
             wrong.append(f"{path}: runs no tests, or asserts nothing")
@@ -84,3 +84,15 @@ def each_c_test_is_run_and_asserts(tree):
             if len(re.findall(rf"\b{name}\b", text)) < 2:
                 wrong.append(f"{path}: {name} is never run")
     return wrong
+
+
+_TARGET = "int LLVMFuzzerTestOneInput(const uint8_t *d, size_t n)\n{\n    FUZZ_CHECK(f(d, n));\n}\n"
+
+
+@guard(good={"tests/fuzz/test_a.c": _TARGET},
+       bad=[{"tests/fuzz/test_a.c": _TARGET.replace("FUZZ_CHECK", "see")},
+            {"tests/fuzz/test_a.c": _TARGET.replace("LLVMFuzzerTestOneInput", "main")}])
+def each_fuzz_target_checks_something(tree):
+    return [f"{path}: is no target, or checks nothing with FUZZ_CHECK()"
+            for path, text in tree.items() if re.fullmatch(r"tests/fuzz/test_\w+\.c", path)
+            and not ("LLVMFuzzerTestOneInput(" in text and "FUZZ_CHECK(" in text)]
