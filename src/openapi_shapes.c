@@ -32,6 +32,8 @@ static const struct {
     {"TokenPair", "expires_in", "integer", "Seconds"},
     {"TokenPair", "refresh_token", "string", "Good for one use"},
     {"TokenPair", "user", "User", NULL},
+    {"TokenPair", "device_token", "~string",
+     "At a sign-in: keep it, and send it with the next one"},
 
     {"Session", "id", "string", NULL},
     {"Session", "device", "string?", "The User-Agent at sign-in"},

@@ -15,6 +15,12 @@ enum { NAME_CHARS = 120 };
 #define SETS_PASSWORD (HASHES | BIZ_CAN(WEAK_PASSWORD))
 #define TAKES_LINK (STORES | BIZ_CAN(INVALID_TOKEN))
 
+/* What every way to sign in takes beside its own fields. */
+#define SIGN_IN_FIELDS                                                                             \
+    {                                                                                              \
+        "device_token", BIZ_FIELD_TOKEN, BIZ_NULLABLE, 0, 0, NULL                                  \
+    }
+
 static const biz_field register_fields[] = {
     {"email", BIZ_FIELD_EMAIL, BIZ_REQUIRED, 0, 0, NULL},
     {"password", BIZ_FIELD_NEW_PASSWORD, BIZ_REQUIRED, 0, 0, NULL},
@@ -25,6 +31,7 @@ static const biz_field register_fields[] = {
     {0}};
 static const biz_field login_fields[] = {{"email", BIZ_FIELD_EMAIL, BIZ_REQUIRED, 0, 0, NULL},
                                          {"password", BIZ_FIELD_PASSWORD, BIZ_REQUIRED, 0, 0, NULL},
+                                         SIGN_IN_FIELDS,
                                          {0}};
 static const biz_field refresh_fields[] = {
     {"refresh_token", BIZ_FIELD_TOKEN, BIZ_REQUIRED, 0, 0, NULL}, {0}};

@@ -379,6 +379,8 @@ apr_status_t biz_keys_open(apr_pool_t *pool, const char *state_dir, biz_keys **o
         goto leave;
     biz_derive_key(master, "bizapi refresh v1", keys->refresh);
     biz_derive_key(master, "bizapi outbox v1", keys->outbox);
+    biz_derive_key(master, "bizapi device v1", keys->device);
+    biz_derive_key(master, "bizapi cookie v1", keys->cookie);
     *out = keys;
 leave:
     key_folder_close(&f);

@@ -20,6 +20,8 @@ typedef struct biz_keys {
     biz_jwk **jwks;                     /* the first signs; NULL ends */
     unsigned char refresh[BIZ_KEY_LEN]; /* MACs refresh tokens */
     unsigned char outbox[BIZ_KEY_LEN];  /* seals tokens into outbox rows */
+    unsigned char device[BIZ_KEY_LEN];  /* MACs device tokens */
+    unsigned char cookie[BIZ_KEY_LEN];  /* MACs the portal's cookie */
     const char *jwks_json;              /* {"keys":[...]}: the public parts */
 } biz_keys;
 

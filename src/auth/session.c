@@ -10,6 +10,7 @@
 #include "account.h"
 #include "auth.h"
 #include "core/crypto.h"
+#include "device.h"
 #include "outbox/outbox.h"
 #include "token.h"
 
@@ -68,7 +69,9 @@ biz_code session_start(biz_req *req, biz_reply *reply, const store_doc *user)
     status = store_insert(req->env->store, req->pool, session, NULL);
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
-    return give_tokens(req, reply, user, store_doc_id(session), refresh);
+    if (give_tokens(req, reply, user, store_doc_id(session), refresh) == BIZ_OK)
+        biz_json_set_str(reply->data, "device_token", device_token_for(req, store_doc_id(user)));
+    return reply->code;
 }
 
 static apr_status_t end_in_store(biz_req *req, const char *session_id, const char *user_id)

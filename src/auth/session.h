@@ -5,7 +5,8 @@
 #include "core/biz.h"
 #include "store/store.h"
 
-/* A new session of the user; the reply gets the tokens and the user (api.md section 3, login). */
+/* A new session of the user; the reply gets the tokens and the user (api.md section 3, login).
+ * Every way to sign in ends here, and its route declares SIGN_IN_FIELDS (routes.c). */
 biz_code session_start(biz_req *req, biz_reply *reply, const store_doc *user);
 /* The pair that follows a refresh token. */
 biz_code session_renew(biz_req *req, biz_reply *reply, const char *refresh_token);

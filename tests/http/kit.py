@@ -63,12 +63,14 @@ GOOD = {EMAIL: "nobody@people.test", PASSWORD_FIELD: PASSWORD, NEW_PASSWORD: PAS
 
 _profile = {"phone": (PHONE, False, True), "locale": (LOCALE, False, True),
             "timezone": (ZONE, False, True)}
+# What every way to sign in takes beside its own fields.
+SIGN_IN = {"device_token": (TOKEN, False, True)}
 ROUTES = [
     Route("POST", "/auth/register", idempotent=True, fields={
         "email": (EMAIL, True, False), "password": (NEW_PASSWORD, True, False),
         "name": (LINE, True, False), **_profile}),
     Route("POST", "/auth/login", fields={
-        "email": (EMAIL, True, False), "password": (PASSWORD_FIELD, True, False)}),
+        "email": (EMAIL, True, False), "password": (PASSWORD_FIELD, True, False), **SIGN_IN}),
     Route("POST", "/auth/refresh", fields={"refresh_token": (TOKEN, True, False)}),
     Route("POST", "/auth/logout", "signed in"),
     Route("POST", "/auth/logout-all", "signed in"),
