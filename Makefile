@@ -20,7 +20,8 @@ PREFIX ?= /usr/local
 DATADIR = $(PREFIX)/share/bizapi
 APXS   ?= $(firstword $(wildcard $(foreach d,$(subst :, ,$(PATH)) /usr/sbin /usr/bin,$(d)/apxs $(d)/apxs2)))
 PKG_CONFIG ?= pkg-config
-LIBS_PC = jansson libcurl libmongoc-1.0 libsodium cjose sqlite3 hiredis icu-i18n icu-uc gmime-3.0 openssl
+LIBS_PC = jansson libcurl libmongoc-1.0 libsodium cjose sqlite3 hiredis icu-i18n icu-uc gmime-3.0 openssl \
+          libqrencode libfido2 libcbor
 
 # Asked once, and only when something is built.
 apxs_q  = $(shell $(APXS) -q $(1) 2>/dev/null)

@@ -71,6 +71,8 @@ static uint64_t failures_of(const biz_route *route)
     if (route->who != BIZ_ANYONE)
         all |= BIZ_CAN(UNAUTHENTICATED) | BIZ_CAN(TOKEN_EXPIRED) | BIZ_CAN(TOKEN_REVOKED) |
                BIZ_CAN(STORE_UNAVAILABLE);
+    if (route->who != BIZ_ANYONE && !(route->flags & BIZ_ENROLS))
+        all |= BIZ_CAN(MFA_REQUIRED);
     if (route->who == BIZ_STAFF || route->who == BIZ_ADMIN)
         all |= BIZ_CAN(FORBIDDEN);
     if (strchr(route->path, '{') != NULL)

@@ -153,6 +153,19 @@ static biz_json *choice_type(apr_pool_t *pool, const char *choices)
     return schema;
 }
 
+/* "One|Other" */
+static biz_json *either_type(apr_pool_t *pool, const char *types)
+{
+    biz_json *schema = biz_json_object(pool), *list = biz_json_array(pool);
+    char *rest = NULL, *each;
+
+    for (each = apr_strtok(apr_pstrdup(pool, types), "|", &rest); each != NULL;
+         each = apr_strtok(NULL, "|", &rest))
+        biz_json_add(list, openapi_type(pool, each));
+    biz_json_set(schema, "oneOf", list);
+    return schema;
+}
+
 biz_json *openapi_type(apr_pool_t *pool, const char *type)
 {
     biz_json *schema;
@@ -160,6 +173,8 @@ biz_json *openapi_type(apr_pool_t *pool, const char *type)
 
     if (type[0] == '=')
         return choice_type(pool, type + 1);
+    if (strchr(type, '|') != NULL)
+        return either_type(pool, type);
     if (type[0] >= 'A' && type[0] <= 'Z') {
         schema = biz_json_object(pool);
         biz_json_set_str(schema, "$ref", apr_pstrcat(pool, "#/components/schemas/", type, NULL));
@@ -183,6 +198,7 @@ static void set_limits(biz_json *schema, biz_field_type type, long min, long max
     case BIZ_FIELD_BOOL:
     case BIZ_FIELD_CHOICE:
     case BIZ_FIELD_OBJECT:
+    case BIZ_FIELD_CODE: /* the gaps between its characters are not counted */
         break;
     case BIZ_FIELD_INT:
         biz_json_set_int(schema, "minimum", min);
@@ -219,7 +235,8 @@ biz_json *openapi_field(apr_pool_t *pool, const biz_field *field)
               [BIZ_FIELD_BOOL] = {"boolean", NULL, 0, 0},
               [BIZ_FIELD_INT] = {"integer", NULL, 0, 0},
               [BIZ_FIELD_OBJECT] = {"object", NULL, 0, 0},
-              [BIZ_FIELD_LIST] = {"array", NULL, 0, 0}};
+              [BIZ_FIELD_LIST] = {"array", NULL, 0, 0},
+              [BIZ_FIELD_CODE] = {"string", "Spaces and hyphens do not count", 0, 0}};
     int has_own = of[field->type].min == 0;
     long min = has_own ? field->min : of[field->type].min;
     long max = has_own ? field->max : of[field->type].max;

@@ -381,6 +381,9 @@ apr_status_t biz_keys_open(apr_pool_t *pool, const char *state_dir, biz_keys **o
     biz_derive_key(master, "bizapi outbox v1", keys->outbox);
     biz_derive_key(master, "bizapi device v1", keys->device);
     biz_derive_key(master, "bizapi cookie v1", keys->cookie);
+    biz_derive_key(master, "bizapi totp v1", keys->totp);
+    biz_derive_key(master, "bizapi recovery codes v1", keys->recovery);
+    biz_derive_key(master, "bizapi tickets v1", keys->tickets);
     *out = keys;
 leave:
     key_folder_close(&f);

@@ -1,6 +1,6 @@
 /* keys.h: the secrets of one business, in <state directory>/keys, made at first start.
  *
- *   master.key      32 random bytes in hexadecimal: sealing and refresh tokens derive from it
+ *   master.key      32 random bytes in hexadecimal: all our sealing and MACs derive from it
  *   jwt-<kid>.json  one P-256 key pair each; the newest signs, the others verify until the last
  *                   token signed with them has ended
  *
@@ -17,12 +17,15 @@
 #include "core/jose.h"
 
 typedef struct biz_keys {
-    biz_jwk **jwks;                     /* the first signs; NULL ends */
-    unsigned char refresh[BIZ_KEY_LEN]; /* MACs refresh tokens */
-    unsigned char outbox[BIZ_KEY_LEN];  /* seals tokens into outbox rows */
-    unsigned char device[BIZ_KEY_LEN];  /* MACs device tokens */
-    unsigned char cookie[BIZ_KEY_LEN];  /* MACs the portal's cookie */
-    const char *jwks_json;              /* {"keys":[...]}: the public parts */
+    biz_jwk **jwks;                      /* the first signs; NULL ends */
+    unsigned char refresh[BIZ_KEY_LEN];  /* MACs refresh tokens */
+    unsigned char outbox[BIZ_KEY_LEN];   /* seals tokens into outbox rows */
+    unsigned char device[BIZ_KEY_LEN];   /* MACs device tokens */
+    unsigned char cookie[BIZ_KEY_LEN];   /* MACs the portal's cookie */
+    unsigned char totp[BIZ_KEY_LEN];     /* seals the secrets of authenticator apps */
+    unsigned char recovery[BIZ_KEY_LEN]; /* MACs recovery codes */
+    unsigned char tickets[BIZ_KEY_LEN];  /* MACs tickets (ticket.h) */
+    const char *jwks_json;               /* {"keys":[...]}: the public parts */
 } biz_keys;
 
 /* Reads the folder, making it and what is missing in it first. Lives as long as the pool. On

@@ -32,6 +32,8 @@ struct biz_seen;
     X(PAYMENT_FAILED, 402, "The payment failed.")                                                  \
     X(FORBIDDEN, 403, "You may not do this.")                                                      \
     X(EMAIL_NOT_VERIFIED, 403, "Please confirm your e-mail address first.")                        \
+    X(REAUTH_REQUIRED, 403, "Please confirm first that it is you.")                                \
+    X(MFA_REQUIRED, 403, "Please set up a second factor first.")                                   \
     X(NOT_FOUND, 404, "Not found.")                                                                \
     X(METHOD_NOT_ALLOWED, 405, "This method is not allowed here.")                                 \
     X(REQUEST_TIMEOUT, 408, "The request took too long to arrive.")                                \
@@ -111,7 +113,8 @@ typedef enum {
     BIZ_FIELD_BOOL,   /* true or false, nothing that could be taken for it */
     BIZ_FIELD_INT,    /* a whole number, min..max; 1.0 is none */
     BIZ_FIELD_OBJECT, /* the handler looks into biz_json_get(req->json, name) */
-    BIZ_FIELD_LIST    /* an array of min..max values, for the handler as well */
+    BIZ_FIELD_LIST,   /* an array of min..max values, for the handler as well */
+    BIZ_FIELD_CODE    /* min..max characters, spaces and hyphens dropped */
 } biz_field_type;
 
 enum { BIZ_REQUIRED = 1, BIZ_NULLABLE = 2, BIZ_IN_QUERY = 4 };
@@ -131,7 +134,8 @@ enum {
     BIZ_CREATES = 4,    /* success is 201 */
     BIZ_LIST = 8,       /* takes limit and cursor, answers with "pagination" */
     BIZ_VERSIONED = 16, /* the answer has an ETag; GET honours If-None-Match, the others If-Match */
-    BIZ_BARE = 32       /* `answer` is the whole body, not what stands under "data" */
+    BIZ_BARE = 32,      /* `answer` is the whole body, not what stands under "data" */
+    BIZ_ENROLS = 64     /* open to those who have yet to set up a second factor */
 };
 
 /* One of a set of codes: BIZ_CAN(BUSY) | BIZ_CAN(STALE). */
@@ -147,7 +151,7 @@ typedef struct biz_route {
     const biz_field *fields; /* or NULL */
     const char *summary;     /* one line of English: README and OpenAPI are made from it */
     const char *answer;      /* what success says: a shape of openapi_shapes.c, "[]" before it for a
-                              * list; "=word" for {"status":"word"} */
+                              * list, "|" between two; "=word" for {"status":"word"} */
     uint64_t fails; /* the codes that its handler adds to those that follow from the rest */
 } biz_route;
 

@@ -13,6 +13,8 @@
 #include <openssl/evp.h>
 #include <openssl/params.h>
 
+#include <apr_strings.h>
+
 #include "log.h"
 #include "random.h"
 #include "str.h"
@@ -62,23 +64,36 @@ const char *biz_sha256_hex(apr_pool_t *pool, const char *text)
     return biz_hex(pool, digest, sizeof(digest));
 }
 
-void biz_hmac_sha256(const unsigned char *key, size_t key_len, const void *data, size_t len,
-                     unsigned char out[BIZ_SHA256_LEN])
+static void hmac_of(const char *digest, const unsigned char *key, size_t key_len, const void *data,
+                    size_t len, unsigned char *out, size_t out_size)
 {
-    char name[] = "SHA256";
+    char name[8];
     OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, name, 0),
                            OSSL_PARAM_construct_end()};
     size_t out_len = 0;
     EVP_MAC_CTX *ctx;
 
     prepare();
+    apr_cpystrn(name, digest, sizeof(name));
     ctx = EVP_MAC_CTX_new(hmac);
     must(ctx != NULL);
     /* A NULL key would mean "the key set before". */
     must(EVP_MAC_init(ctx, key ? key : (const unsigned char *)"", key_len, params) == 1);
     must(EVP_MAC_update(ctx, len ? data : (const unsigned char *)"", len) == 1);
-    must(EVP_MAC_final(ctx, out, &out_len, BIZ_SHA256_LEN) == 1 && out_len == BIZ_SHA256_LEN);
+    must(EVP_MAC_final(ctx, out, &out_len, out_size) == 1 && out_len == out_size);
     EVP_MAC_CTX_free(ctx);
+}
+
+void biz_hmac_sha256(const unsigned char *key, size_t key_len, const void *data, size_t len,
+                     unsigned char out[BIZ_SHA256_LEN])
+{
+    hmac_of("SHA256", key, key_len, data, len, out, BIZ_SHA256_LEN);
+}
+
+void biz_hmac_sha1(const unsigned char *key, size_t key_len, const void *data, size_t len,
+                   unsigned char out[BIZ_SHA1_LEN])
+{
+    hmac_of("SHA1", key, key_len, data, len, out, BIZ_SHA1_LEN);
 }
 
 /* Extract with the salt that the RFC takes where none is given, expand to one block. */

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <apr_pools.h>
 
-enum { BIZ_SHA256_LEN = 32, BIZ_KEY_LEN = 32 };
+enum { BIZ_SHA256_LEN = 32, BIZ_SHA1_LEN = 20, BIZ_KEY_LEN = 32 };
 
 void biz_sha256(const void *data, size_t len, unsigned char out[BIZ_SHA256_LEN]);
 /* SHA-256 of a text as 64 hexadecimal digits: how tokens are kept at rest. */
@@ -13,6 +13,9 @@ const char *biz_sha256_hex(apr_pool_t *pool, const char *text);
 
 void biz_hmac_sha256(const unsigned char *key, size_t key_len, const void *data, size_t len,
                      unsigned char out[BIZ_SHA256_LEN]);
+/* For one-time passwords alone (RFC 4226); as a MAC, SHA-1 is not broken. */
+void biz_hmac_sha1(const unsigned char *key, size_t key_len, const void *data, size_t len,
+                   unsigned char out[BIZ_SHA1_LEN]);
 
 /* HKDF-SHA256 (RFC 5869), 32 bytes for `label` out of a 32-byte master key. */
 void biz_derive_key(const unsigned char master[BIZ_KEY_LEN], const char *label,

@@ -62,6 +62,18 @@ static int is_choice(const char *choices, const char *value)
     return 0;
 }
 
+/* Codes are shown in groups and typed as they are shown. */
+static const char *without_gaps(apr_pool_t *pool, const char *value)
+{
+    char *text = apr_pstrdup(pool, value), *to = text;
+
+    for (; *value != '\0'; value++)
+        if (*value != ' ' && *value != '-')
+            *to++ = *value;
+    *to = '\0';
+    return text;
+}
+
 static const char *in_words(apr_pool_t *pool, const char *choices)
 {
     char *words = apr_pstrdup(pool, choices), *p;
@@ -129,6 +141,13 @@ static const char *field_value(apr_pool_t *pool, const biz_field *field, const c
     case BIZ_FIELD_INT:
         good = biz_parse_int(value, field->min, field->max, &number) ? value : NULL;
         *why = apr_psprintf(pool, "must be a whole number from %ld to %ld", field->min, field->max);
+        break;
+    case BIZ_FIELD_CODE:
+        good = without_gaps(pool, value);
+        good = length_is(good, field->min, field->max) ? good : NULL;
+        *why = field->min == field->max
+                   ? apr_psprintf(pool, "must have %ld characters", field->min)
+                   : apr_psprintf(pool, "must have %ld to %ld characters", field->min, field->max);
         break;
     case BIZ_FIELD_OBJECT:
     case BIZ_FIELD_LIST:

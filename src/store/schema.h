@@ -23,7 +23,13 @@
     F(USER_EMAIL_VERIFIED, "email_verified", BOOL)                                                 \
     F(USER_MFA_ENABLED, "mfa_enabled", BOOL)                                                       \
     F(USER_DISABLED, "disabled", BOOL)                                                             \
-    F(USER_SESSION_EPOCH, "session_epoch", INT) /* + 1 ends every session of the user at once */
+    F(USER_SESSION_EPOCH, "session_epoch", INT)   /* + 1 ends every session of the user at once */ \
+    F(USER_TOTP_SECRET, "totp_secret", STR)       /* sealed to this user; null: no app */          \
+    F(USER_TOTP_PENDING, "totp_pending", STR)     /* likewise, until its first code was seen */    \
+    F(USER_TOTP_LAST_STEP, "totp_last_step", INT) /* of the last code that was used */             \
+    F(USER_RECOVERY_SET, "recovery_set", STR)     /* the set of recovery codes that is good */     \
+    F(USER_FACTOR_FAILURES, "factor_failures", INT) /* wrong codes since the last right one */     \
+    F(USER_FACTOR_FAILED_AT, "factor_failed_at", TIME)
 
 #define STORE_SESSIONS(F)                                                                          \
     F(SESSION_USER_ID, "user_id", STR)                                                             \
@@ -37,7 +43,8 @@
     F(SESSION_REVOKED_AT, "revoked_at", TIME)                                                      \
     F(SESSION_LAST_SEEN_AT, "last_seen_at", TIME)                                                  \
     F(SESSION_IP, "ip", STR)                                                                       \
-    F(SESSION_USER_AGENT, "user_agent", STR)
+    F(SESSION_USER_AGENT, "user_agent", STR)                                                       \
+    F(SESSION_PROVED_AT, "proved_at", TIME) /* when its user last proved who they are, since */
 
 /* The owner's collection: exactly these fields, `token` being the SHA-256 of the token. */
 #define STORE_RESET_TOKENS(F)                                                                      \
@@ -55,6 +62,25 @@
     F(VERIFY_EXPIRES_AT, "expires_at", TIME)                                                       \
     F(VERIFY_USED, "used", BOOL)                                                                   \
     F(VERIFY_USED_AT, "used_at", TIME)
+
+/* The id is the SHA-256 of a token that was used up before its end. */
+#define STORE_REVOKED_TOKENS(F) F(REVOKED_EXPIRES_AT, "expires_at", TIME)
+
+#define STORE_RECOVERY_CODES(F)                                                                    \
+    F(RECOVERY_USER_ID, "user_id", STR)                                                            \
+    F(RECOVERY_SET, "set_id", STR) /* good while it is the user's recovery_set */                  \
+    F(RECOVERY_CODE, "code", STR)  /* a MAC of it */                                               \
+    F(RECOVERY_USED_AT, "used_at", TIME)
+
+#define STORE_PASSKEYS(F)                                                                          \
+    F(PASSKEY_USER_ID, "user_id", STR)                                                             \
+    F(PASSKEY_CREDENTIAL_ID, "credential_id", STR) /* base64url, as the next */                    \
+    F(PASSKEY_PUBLIC_KEY, "public_key", STR)                                                       \
+    F(PASSKEY_ALGORITHM, "algorithm", INT) /* COSE */                                              \
+    F(PASSKEY_SIGN_COUNT, "sign_count", INT)                                                       \
+    F(PASSKEY_TRANSPORTS, "transports", JSON) /* where the browser is to look for it */            \
+    F(PASSKEY_NAME, "name", STR)                                                                   \
+    F(PASSKEY_LAST_USED_AT, "last_used_at", TIME)
 
 #define STORE_OUTBOX(F)                                                                            \
     F(OUTBOX_KIND, "kind", STR)      /* what to send; see outbox/outbox.h */                       \
@@ -96,6 +122,9 @@ enum {
       RESET_EXPIRES_AT)                                                                            \
     C(COLL_VERIFY_TOKENS, "email_verification_tokens", "evt", STORE_VERIFY_TOKENS, 0,              \
       VERIFY_EXPIRES_AT)                                                                           \
+    C(COLL_REVOKED_TOKENS, "revoked_tokens", "rvt", STORE_REVOKED_TOKENS, 0, REVOKED_EXPIRES_AT)   \
+    C(COLL_RECOVERY_CODES, "recovery_codes", "rcv", STORE_RECOVERY_CODES, 0, 0)                    \
+    C(COLL_PASSKEYS, "passkeys", "pky", STORE_PASSKEYS, 0, 0)                                      \
     C(COLL_OUTBOX, "outbox", "obx", STORE_OUTBOX, 0, OUTBOX_EXPIRES_AT)                            \
     C(COLL_IDEMPOTENCY, "idempotency_keys", "idk", STORE_IDEMPOTENCY, 0, IDEM_EXPIRES_AT)          \
     C(COLL_COUNTERS, "counters", "cnt", STORE_COUNTERS, 0, 0)

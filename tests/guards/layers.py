@@ -100,6 +100,9 @@ LIBRARIES = {
     r"hiredis/.*": r"src/limit/redis\.c",
     r"gmime/.*": r"src/mail/message\.c",
     r"crypt\.h": r"src/core/password\.c",
+    r"qrencode\.h": r"src/core/qr\.c",
+    r"cbor\.h": r"src/core/attestation\.c",
+    r"fido(/\w+)?\.h": r"src/core/webauthn\.c",
     rf"({HTTPD})\.h": r"src/httpd/\w+\.[ch]|mod_bizapi\.c",
     # Who includes these two includes the library.
     r"(.*/)?mongo_private\.h": r"src/store/mongo\w*\.c",
