@@ -30,8 +30,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
         }                                                                                          \
     } while (0)
 
-/* A pool that is empty at every call, as a request's is. */
-static inline apr_pool_t *fuzz_pool(void)
+/* A pool that lives as long as the process, for what a target prepares once. */
+static inline apr_pool_t *fuzz_forever(void)
 {
     static apr_pool_t *pool;
 
@@ -40,19 +40,17 @@ static inline apr_pool_t *fuzz_pool(void)
         biz_json_init();
         apr_pool_create(&pool, NULL);
     }
-    apr_pool_clear(pool);
     return pool;
 }
 
-/* A pool that lives as long as the process, for what a target prepares once. */
-static inline apr_pool_t *fuzz_forever(void)
+/* A pool that is empty at every call, as a request's is. */
+static inline apr_pool_t *fuzz_pool(void)
 {
     static apr_pool_t *pool;
 
-    if (pool == NULL) {
-        fuzz_pool();
-        apr_pool_create(&pool, NULL);
-    }
+    if (pool == NULL)
+        apr_pool_create(&pool, fuzz_forever());
+    apr_pool_clear(pool);
     return pool;
 }
 
