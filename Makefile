@@ -45,7 +45,7 @@ CFLAGS ?= -O2 -g
 CFLAGS_ALL = -std=gnu11 -fPIC -fvisibility=hidden -fstack-protector-strong $(WARN) $(if $(WERROR),-Werror) \
              -DBIZ_DATA_DIR='"$(DATADIR)"' $(CFLAGS) -Isrc $(INC_APR) $(INC_PC) -MMD -MP
 
-LIB_SRC := $(sort $(wildcard $(foreach d,core store limit cors net mail outbox integrations auth portal admin,src/$(d)/*.c)) $(wildcard src/*.c))
+LIB_SRC := $(sort $(wildcard $(foreach d,core store limit cors net mail audit outbox integrations auth portal admin,src/$(d)/*.c)) $(wildcard src/*.c))
 MOD_SRC := mod_bizapi.c $(sort $(wildcard src/httpd/*.c))
 CLI_SRC := $(sort $(wildcard src/cli/*.c))
 LIB_OBJ := $(LIB_SRC:%.c=$(B)/%.o)

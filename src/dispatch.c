@@ -1,6 +1,7 @@
 /* dispatch.c: see dispatch.h. The order of the steps is the order of this file. */
 #include "dispatch.h"
 
+#include "audit/audit.h"
 #include "auth/auth.h"
 #include "idempotency.h"
 #include "store/store.h"
@@ -41,12 +42,15 @@ void biz_dispatch(biz_req *req, biz_reply *reply)
     idempotency idem;
     int replayed;
 
-    if (parse_body(req, reply) != BIZ_OK || biz_fields_check(req, reply) != BIZ_OK ||
-        identify(req, reply) != BIZ_OK ||
-        idempotency_begin(req, reply, &idem, &replayed) != BIZ_OK || replayed)
-        return;
-    req->route->handler(req, reply);
-    idempotency_end(req, reply, &idem);
+    if (parse_body(req, reply) == BIZ_OK && biz_fields_check(req, reply) == BIZ_OK &&
+        identify(req, reply) == BIZ_OK &&
+        idempotency_begin(req, reply, &idem, &replayed) == BIZ_OK && !replayed) {
+        req->route->handler(req, reply);
+        audit_commit(req, reply);
+        idempotency_end(req, reply, &idem);
+    } else {
+        audit_commit(req, reply);
+    }
 }
 
 biz_code biz_fail_store(const biz_req *req, biz_reply *reply, apr_status_t status)

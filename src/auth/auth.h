@@ -17,7 +17,7 @@ enum {
  * logout holds from the next request on in every process. */
 biz_code auth_identify(biz_req *req, biz_reply *reply);
 /* Whether that user may call a route. FORBIDDEN. */
-biz_code auth_permit(const biz_req *req, biz_reply *reply, biz_who who);
+biz_code auth_permit(biz_req *req, biz_reply *reply, biz_who who);
 
 /* login.c */
 biz_code auth_login(biz_req *req, biz_reply *reply);

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "audit/audit.h"
 #include "session.h"
 #include "store/store.h"
 #include "token.h"
@@ -51,12 +52,19 @@ biz_code auth_identify(biz_req *req, biz_reply *reply)
     return BIZ_OK;
 }
 
-biz_code auth_permit(const biz_req *req, biz_reply *reply, biz_who who)
+biz_code auth_permit(biz_req *req, biz_reply *reply, biz_who who)
 {
     const char *role = store_str(req->user, USER_ROLE);
     int is_admin = !strcmp(role, "admin"), is_staff = is_admin || !strcmp(role, "staff");
 
-    if ((who == BIZ_ADMIN && !is_admin) || (who == BIZ_STAFF && !is_staff))
+    if ((who == BIZ_ADMIN && !is_admin) || (who == BIZ_STAFF && !is_staff)) {
+        biz_json *details = biz_json_object(req->pool);
+
+        biz_json_set_str(details, "method", req->route->method);
+        biz_json_set_str(details, "path", req->route->path);
+        audit_note(req, "authz_fail", store_doc_id(req->user),
+                   biz_json_text(req->pool, details, NULL));
         return biz_fail(reply, BIZ_FORBIDDEN, NULL, NULL);
+    }
     return BIZ_OK;
 }

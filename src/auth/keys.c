@@ -384,6 +384,7 @@ apr_status_t biz_keys_open(apr_pool_t *pool, const char *state_dir, biz_keys **o
     biz_derive_key(master, "bizapi totp v1", keys->totp);
     biz_derive_key(master, "bizapi recovery codes v1", keys->recovery);
     biz_derive_key(master, "bizapi tickets v1", keys->tickets);
+    biz_derive_key(master, "bizapi audit v1", keys->audit);
     *out = keys;
 leave:
     key_folder_close(&f);

@@ -25,6 +25,7 @@ typedef struct biz_keys {
     unsigned char totp[BIZ_KEY_LEN];     /* seals the secrets of authenticator apps */
     unsigned char recovery[BIZ_KEY_LEN]; /* MACs recovery codes */
     unsigned char tickets[BIZ_KEY_LEN];  /* MACs tickets (ticket.h) */
+    unsigned char audit[BIZ_KEY_LEN];    /* chains the audit log */
     const char *jwks_json;               /* {"keys":[...]}: the public parts */
 } biz_keys;
 

@@ -3,6 +3,7 @@
 #include "auth.h"
 
 #include "account.h"
+#include "audit/audit.h"
 #include "core/str.h"
 #include "hash.h"
 #include "session.h"
@@ -36,13 +37,17 @@ biz_code auth_login(biz_req *req, biz_reply *reply)
     if (!matches || store_bool(user, USER_DISABLED)) {
         biz_log(BIZ_LOG_INFO, 0, BZ(0505) "sign-in refused for %s from %s",
                 biz_mask_email(req->pool, email), req->address);
+        audit_note(req, "authn_login_fail", user != NULL ? store_doc_id(user) : NULL,
+                   audit_detail(req->pool, "email", biz_mask_email(req->pool, email)));
         return biz_fail(reply, BIZ_INVALID_CREDENTIALS, NULL, NULL);
     }
     if (req->env->settings->require_verified && !store_bool(user, USER_EMAIL_VERIFIED))
         return biz_fail(reply, BIZ_EMAIL_NOT_VERIFIED, NULL, NULL);
     if (renewed != NULL)
         renew_hash(req, user, renewed);
-    return session_start(req, reply, user);
+    if (session_start(req, reply, user) == BIZ_OK)
+        audit_note(req, "authn_login_success", store_doc_id(user), NULL);
+    return reply->code;
 }
 
 biz_code auth_refresh(biz_req *req, biz_reply *reply)

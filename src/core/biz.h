@@ -13,6 +13,8 @@
 
 struct store;
 struct store_doc;
+struct audit_event;
+struct biz_audit;
 struct biz_keys;
 struct biz_openapi;
 struct biz_registry;
@@ -83,8 +85,9 @@ typedef struct biz_env {
     const struct biz_registry *registry; /* integrations/registry.h */
     const struct biz_openapi *openapi;   /* openapi.h */
     biz_shared *shared;
-    struct biz_seen *seen; /* auth/seen.h */
-    int hash_places;       /* password hashes at once: the number of processors */
+    struct biz_audit *audit; /* audit/audit.h */
+    struct biz_seen *seen;   /* auth/seen.h */
+    int hash_places;         /* password hashes at once: the number of processors */
 } biz_env;
 
 /* ---- routes ---- */
@@ -185,6 +188,7 @@ struct biz_req {
     void *header_context;
     /* Who calls; NULL where the route is open to anyone. */
     struct store_doc *user, *session;
+    struct audit_event *events; /* noted so far, to be committed before the answer */
 };
 
 struct biz_reply {

@@ -13,7 +13,7 @@
 
 enum {
     BIZ_SHARED_MAGIC =
-        0x42495a31,      /* changes with the layout: a new module never reads an old one */
+        0x42495a32,      /* changes with the layout: a new module never reads an old one */
     BIZ_HASH_SLOTS = 64, /* upper bound of password hashes at once, one a processor is used */
     BIZ_HASH_WAIT = 256  /* upper bound of requests that wait for one */
 };
@@ -31,6 +31,7 @@ typedef enum {
     BIZ_MINUTE_BUSY,
     BIZ_MINUTE_REMOTEIP,
     BIZ_MINUTE_DESCRIPTORS,
+    BIZ_MINUTE_AUDIT,
     BIZ_MINUTE_LINES
 } biz_minute_line;
 

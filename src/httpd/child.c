@@ -6,6 +6,7 @@
 #include <ap_mpm.h>
 #include <apr_strings.h>
 
+#include "audit/audit.h"
 #include "auth/keys.h"
 #include "net/http.h"
 #include "slotmem.h"
@@ -61,6 +62,7 @@ static void open_business(apr_pool_t *pchild, business *b)
                      b->settings->business, why);
         exit(APEXIT_CHILDFATAL);
     }
+    b->env.audit = audit_open(pchild, b->env.store, b->keys->audit);
     if (!b->works_outbox)
         return;
     b->mailer = outbox_new(pchild, b->env.store, b->settings, b->templates, b->keys->outbox,

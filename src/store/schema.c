@@ -48,6 +48,11 @@ static const store_index indexes[] = {
     {"outbox_unique_key", COLL_OUTBOX, {OUTBOX_UNIQUE_KEY}, 1},
     {"outbox_recipient", COLL_OUTBOX, {OUTBOX_RECIPIENT, OUTBOX_KIND, STORE_CREATED_AT}, 0},
     {"outbox_expiry", COLL_OUTBOX, {OUTBOX_EXPIRES_AT}, 0},
+    {"audit_seq", COLL_AUDIT, {AUDIT_SEQ}, 1},
+    {"audit_at", COLL_AUDIT, {AUDIT_AT}, 0},
+    {"audit_user", COLL_AUDIT, {AUDIT_USER_ID, AUDIT_AT}, 0},
+    {"audit_event", COLL_AUDIT, {AUDIT_EVENT, AUDIT_AT}, 0},
+    {"audit_ip", COLL_AUDIT, {AUDIT_IP, AUDIT_AT}, 0},
     {"idempotency_expiry", COLL_IDEMPOTENCY, {IDEM_EXPIRES_AT}, 0},
 };
 

@@ -106,6 +106,24 @@
     F(IDEM_ANSWER, "answer", JSON)                                                                 \
     F(IDEM_EXPIRES_AT, "expires_at", TIME)
 
+/* One chain; see audit/audit.h. No expiry field: what goes is removed by audit_sweep(). */
+#define STORE_AUDIT(F)                                                                             \
+    F(AUDIT_SEQ, "seq", INT)                                                                       \
+    F(AUDIT_AT, "at", TIME)                                                                        \
+    F(AUDIT_EVENT, "event", STR)       /* OWASP Logging Vocabulary */                              \
+    F(AUDIT_USER_ID, "user_id", STR)   /* the account it is about */                               \
+    F(AUDIT_ACTOR_ID, "actor_id", STR) /* who did it, where that is somebody else */               \
+    F(AUDIT_IP, "ip", STR)                                                                         \
+    F(AUDIT_AGENT, "user_agent", STR)                                                              \
+    F(AUDIT_REQUEST_ID, "request_id", STR)                                                         \
+    F(AUDIT_DETAILS, "details", JSON)                                                              \
+    F(AUDIT_MAC, "mac", STR)
+
+#define STORE_AUDIT_MARKS(F)                                                                       \
+    F(MARK_SEQ, "seq", INT)                                                                        \
+    F(MARK_MAC, "mac", STR)                                                                        \
+    F(MARK_SIG, "sig", STR)
+
 #define STORE_COUNTERS(F) F(COUNTER_VALUE, "value", INT)
 
 /* Flags of a collection. */
@@ -127,6 +145,8 @@ enum {
     C(COLL_PASSKEYS, "passkeys", "pky", STORE_PASSKEYS, 0, 0)                                      \
     C(COLL_OUTBOX, "outbox", "obx", STORE_OUTBOX, 0, OUTBOX_EXPIRES_AT)                            \
     C(COLL_IDEMPOTENCY, "idempotency_keys", "idk", STORE_IDEMPOTENCY, 0, IDEM_EXPIRES_AT)          \
+    C(COLL_AUDIT, "audit_log", "aud", STORE_AUDIT, STORE_NO_VERSION, 0)                            \
+    C(COLL_AUDIT_MARKS, "audit_marks", "aum", STORE_AUDIT_MARKS, STORE_RELAXED, 0)                 \
     C(COLL_COUNTERS, "counters", "cnt", STORE_COUNTERS, 0, 0)
 
 typedef enum { STORE_STR, STORE_INT, STORE_BOOL, STORE_TIME, STORE_JSON } store_type;

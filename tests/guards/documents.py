@@ -131,7 +131,7 @@ def each_variable_that_is_read_is_in_env_example(tree):
 # ---- numbers ----
 
 BLOCKS = {"core": "01", "store": "02", "limit": "03", "cors": "04", "auth": "05", "mail": "06",
-          "outbox": "06", "net": "07", "integrations": "08", "cli": "09"}
+          "outbox": "06", "audit": "05", "net": "07", "integrations": "08", "cli": "09"}
 LEVELS = {"ERR": "error", "WARN": "warn", "WARNING": "warn", "NOTICE": "notice", "INFO": "info",
           "DEBUG": "debug", "EMERG": "emerg", "ALERT": "alert", "CRIT": "crit"}
 
