@@ -36,10 +36,10 @@ static const struct {
      "At a sign-in: keep it, and send it with the next one"},
 
     {"Session", "id", "string", NULL},
-    {"Session", "device", "string?", "The User-Agent at sign-in"},
-    {"Session", "address", "string", "The client's address at sign-in"},
+    {"Session", "device", "string?", "Program and system at sign-in, in words"},
+    {"Session", "address", "string", "The client's address when it was last seen"},
     {"Session", "created_at", "instant", NULL},
-    {"Session", "last_seen_at", "instant", NULL},
+    {"Session", "last_seen_at", "instant", "To five minutes"},
     {"Session", "expires_at", "instant", "Unless it is used before"},
     {"Session", "current", "boolean", "The one that asks"},
 

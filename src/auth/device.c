@@ -3,7 +3,10 @@
 
 #include <string.h>
 #include <apr_strings.h>
+#include <arpa/inet.h>
 
+#include "agent.h"
+#include "auth.h"
 #include "core/crypto.h"
 #include "core/random.h"
 #include "core/str.h"
@@ -88,4 +91,65 @@ const char *device_token_for(const biz_req *req, const char *user_id)
         kept++;
     }
     return token;
+}
+
+/* ---- clients that keep no token ---- */
+
+static const char *network_of(const biz_req *req)
+{
+    unsigned char bytes[sizeof(struct in6_addr)];
+
+    if (req->address == NULL)
+        return "";
+    if (inet_pton(AF_INET, req->address, bytes) == 1)
+        return biz_hex(req->pool, bytes, 2);
+    return inet_pton(AF_INET6, req->address, bytes) == 1 ? biz_hex(req->pool, bytes, 4) : "";
+}
+
+const char *device_look(const biz_req *req)
+{
+    unsigned char mac[BIZ_SHA256_LEN];
+    const char *words = agent_words(req->pool, req->user_agent);
+    const char *text =
+        apr_pstrcat(req->pool, "look ", network_of(req), " ", words != NULL ? words : "", NULL);
+
+    biz_hmac_sha256(req->env->keys->device, BIZ_KEY_LEN, text, strlen(text), mac);
+    return biz_hex(req->pool, mac, TAG_BYTES);
+}
+
+/* A session of the account; `look` NULL: whatever it looks like. */
+static apr_status_t session_like(const biz_req *req, const store_doc *user, const char *look)
+{
+    store_cond conds[] = {STORE_EQ_STR(SESSION_USER_ID, store_doc_id(user)),
+                          STORE_EQ_STR(SESSION_LOOK, look)};
+    store_query query = {.coll = COLL_SESSIONS,
+                         .index = look != NULL ? "sessions_look" : "sessions_user",
+                         .conds = conds,
+                         .n_conds = look != NULL ? 2 : 1,
+                         .limit = 1};
+    store_doc *found;
+
+    return store_find_one(req->env->store, req->pool, &query, &found);
+}
+
+apr_status_t device_is_new(const biz_req *req, const store_doc *user, int *is_new)
+{
+    apr_time_t age = req->now - store_time(user, STORE_CREATED_AT);
+    apr_status_t status;
+
+    *is_new = 0;
+    if (device_known(req, store_doc_id(user), NULL))
+        return APR_SUCCESS;
+    status = session_like(req, user, device_look(req));
+    if (status != STORE_ENOENT)
+        return status;
+    status = session_like(req, user, NULL);
+    if (status == APR_SUCCESS)
+        *is_new = 1;
+    else if (status == STORE_ENOENT) {
+        /* All sessions that a young account ever had would still be there. */
+        *is_new = age > apr_time_from_sec(AUTH_REFRESH_MAX_DAYS * 24 * 3600);
+        status = APR_SUCCESS;
+    }
+    return status;
 }

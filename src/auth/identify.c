@@ -49,6 +49,7 @@ biz_code auth_identify(biz_req *req, biz_reply *reply)
         return biz_fail(reply, BIZ_TOKEN_REVOKED, NULL, NULL);
     req->user = user;
     req->session = session;
+    session_touch(req);
     return BIZ_OK;
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "account.h"
+#include "agent.h"
 #include "hash.h"
 #include "keys.h"
 #include "outbox/outbox.h"
@@ -119,7 +120,8 @@ static biz_json *session_json(biz_req *req, const store_doc *session)
     biz_json *json = biz_json_object(req->pool);
 
     biz_json_set_str(json, "id", store_doc_id(session));
-    biz_json_set_str(json, "device", store_str(session, SESSION_USER_AGENT));
+    biz_json_set_str(json, "device",
+                     agent_words(req->pool, store_str(session, SESSION_USER_AGENT)));
     biz_json_set_str(json, "address", store_str(session, SESSION_IP));
     biz_json_set_time(json, "created_at", store_time(session, STORE_CREATED_AT));
     biz_json_set_time(json, "last_seen_at", store_time(session, SESSION_LAST_SEEN_AT));

@@ -8,6 +8,7 @@
 #include <apr_strings.h>
 
 #include "account.h"
+#include "agent.h"
 #include "auth.h"
 #include "core/crypto.h"
 #include "device.h"
@@ -15,7 +16,7 @@
 #include "token.h"
 
 #define DAYS(n) ((apr_time_t)(n)*24 * 3600 * APR_USEC_PER_SEC)
-enum { RENEW_TRIES = 4 };
+enum { RENEW_TRIES = 4, TOUCH_SECONDS = 5 * 60, TOUCH_PAUSE_SECONDS = 60 };
 
 int session_is_alive(const store_doc *session, const store_doc *user, apr_time_t now)
 {
@@ -51,12 +52,31 @@ static biz_code give_tokens(biz_req *req, biz_reply *reply, const store_doc *use
     return BIZ_OK;
 }
 
+/* Before the session is made: a kill in between costs a mail too many, never one too few. */
+static apr_status_t tell_of_new_device(biz_req *req, const store_doc *user)
+{
+    biz_json *data = biz_json_object(req->pool);
+    const char *words = agent_words(req->pool, req->user_agent);
+    int is_new;
+    apr_status_t status = device_is_new(req, user, &is_new);
+
+    if (status != APR_SUCCESS || !is_new)
+        return status;
+    biz_json_set_str(data, "event", NOTICE_NEW_DEVICE);
+    biz_json_set_str(data, "ip", req->address);
+    if (words != NULL)
+        biz_json_set_str(data, "device", words);
+    return outbox_put(req->env->store, req->pool, OUTBOX_NOTICE, NULL, store_doc_id(user), data);
+}
+
 biz_code session_start(biz_req *req, biz_reply *reply, const store_doc *user)
 {
     store_doc *session = store_doc_new(req->pool, COLL_SESSIONS);
     const char *refresh = token_refresh_first(req->pool, req->env->keys, store_doc_id(session));
-    apr_status_t status;
+    apr_status_t status = tell_of_new_device(req, user);
 
+    if (status != APR_SUCCESS)
+        return biz_fail_store(req, reply, status);
     store_set_str(session, SESSION_USER_ID, store_doc_id(user));
     store_set_int(session, SESSION_EPOCH, store_int(user, USER_SESSION_EPOCH));
     store_set_int(session, SESSION_GENERATION, 1);
@@ -66,6 +86,7 @@ biz_code session_start(biz_req *req, biz_reply *reply, const store_doc *user)
     store_set_time(session, SESSION_LAST_SEEN_AT, req->now);
     store_set_str(session, SESSION_IP, req->address);
     store_set_str(session, SESSION_USER_AGENT, req->user_agent);
+    store_set_str(session, SESSION_LOOK, device_look(req));
     status = store_insert(req->env->store, req->pool, session, NULL);
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
@@ -91,6 +112,31 @@ biz_code session_end(biz_req *req, biz_reply *reply, const char *user_id, const 
     if (status == STORE_ENOENT || status == STORE_ECOND)
         return biz_fail(reply, BIZ_NOT_FOUND, NULL, NULL);
     return status == APR_SUCCESS ? BIZ_OK : biz_fail_store(req, reply, status);
+}
+
+void session_touch(biz_req *req)
+{
+    biz_shared *shared = req->env->shared;
+    const store_doc *session = req->session;
+    apr_time_t seen = store_time(session, SESSION_LAST_SEEN_AT);
+    apr_time_t idle = req->now + DAYS(AUTH_REFRESH_IDLE_DAYS);
+    apr_time_t end = store_time(session, SESSION_EXPIRES_AT);
+    store_cond conds[] = {STORE_LE_TIME(SESSION_LAST_SEEN_AT, seen),
+                          STORE_IS_NULL(SESSION_REVOKED_AT)};
+    store_change changes[] = {STORE_SET_TIME(SESSION_LAST_SEEN_AT, req->now),
+                              STORE_SET_TIME(SESSION_IDLE_EXPIRES_AT, idle < end ? idle : end),
+                              STORE_SET_STR(SESSION_IP, req->address)};
+    apr_time_t pause = atomic_load(&shared->touch_again_at) - req->now;
+    apr_status_t status;
+
+    /* A clock that was set back is no reason to write each time, nor never. */
+    if (req->now - seen < apr_time_from_sec(TOUCH_SECONDS) ||
+        (pause > 0 && pause <= apr_time_from_sec(TOUCH_PAUSE_SECONDS)))
+        return;
+    status = store_update(req->env->store, req->pool, COLL_SESSIONS, store_doc_id(session), conds,
+                          STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes), NULL);
+    if (status != APR_SUCCESS && status != STORE_ECOND && status != STORE_ENOENT)
+        atomic_store(&shared->touch_again_at, req->now + apr_time_from_sec(TOUCH_PAUSE_SECONDS));
 }
 
 /* Somebody holds a copy of a token of this session: it ends for everyone, and its user is told. */

@@ -12,6 +12,10 @@ biz_code session_start(biz_req *req, biz_reply *reply, const store_doc *user);
 biz_code session_renew(biz_req *req, biz_reply *reply, const char *refresh_token);
 /* Ends one session of the user. NOT_FOUND where it is not theirs or has ended. */
 biz_code session_end(biz_req *req, biz_reply *reply, const char *user_id, const char *session_id);
+/* Keeps "last seen" and the idle time by a write every five minutes at most: the session itself
+ * says when the last one was, and of all who come then, in whatever process, one writes. Never
+ * fails: where the store does not take it, nobody tries again for a minute. */
+void session_touch(biz_req *req);
 /* 1 where the session may be used: not ended, not expired, of the user's present epoch. */
 int session_is_alive(const store_doc *session, const store_doc *user, apr_time_t now);
 

@@ -41,6 +41,7 @@ typedef struct {
     _Atomic uint32_t hash_waiter[BIZ_HASH_WAIT]; /* pid, 0 when free */
     _Atomic int64_t minute[BIZ_MINUTE_LINES];    /* when the line was last written, microseconds */
     _Atomic uint64_t suppressed[BIZ_MINUTE_LINES]; /* how often it was held back since */
+    _Atomic int64_t touch_again_at;                /* microseconds; auth/session.h */
     _Atomic uint64_t requests, limited, hashes, limit_evictions; /* counters for status */
 } biz_shared;
 

@@ -19,8 +19,8 @@ static const struct {
     {"account_exists", {"requested_at", "link_url"}, {"user_name"}, {NULL}},
     {"security_notice",
      {"requested_at", "link_url"},
-     {"user_name", "ip"},
-     {"password_changed", "session_ended"}}};
+     {"user_name", "ip", "device"},
+     {"password_changed", "session_ended", "new_device"}}};
 
 static void add(apr_table_t *values, const biz_settings *settings, const char *const *names)
 {

@@ -394,7 +394,8 @@ static job_end notice(job *j)
         const char *event, *value; /* the section of the template */
     } events[] = {{NOTICE_PASSWORD_CHANGED, "password_changed"},
                   {NOTICE_PASSWORD_RESET, "password_changed"},
-                  {NOTICE_TOKEN_REUSED, "session_ended"}};
+                  {NOTICE_TOKEN_REUSED, "session_ended"},
+                  {NOTICE_NEW_DEVICE, "new_device"}};
     const char *id = store_str(j->row, OUTBOX_USER_ID), *event = data_of(j, "event");
     size_t i, n = sizeof(events) / sizeof(events[0]);
     store_doc *user;
@@ -417,6 +418,9 @@ static job_end notice(job *j)
     }
     mail_to(j, user, "security_notice");
     apr_table_setn(j->values, events[i].value, "1");
+    if (data_of(j, "device")) {
+        apr_table_setn(j->values, "device", data_of(j, "device"));
+    }
     set_link(j, reset_page, NULL);
     set_ip(j);
     return JOB_READY;

@@ -24,6 +24,7 @@
 #define NOTICE_PASSWORD_CHANGED "password_changed"
 #define NOTICE_PASSWORD_RESET "password_reset"
 #define NOTICE_TOKEN_REUSED "token_reused"
+#define NOTICE_NEW_DEVICE "new_device" /* data has "device" too, where it is known: "curl" */
 
 enum {
     OUTBOX_LEASE_SECONDS = 60,

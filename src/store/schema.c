@@ -31,6 +31,7 @@ static const store_field common[] = {
 static const store_index indexes[] = {
     {"users_email", COLL_USERS, {USER_EMAIL}, 1},
     {"sessions_user", COLL_SESSIONS, {SESSION_USER_ID, STORE_CREATED_AT}, 0},
+    {"sessions_look", COLL_SESSIONS, {SESSION_USER_ID, SESSION_LOOK}, 0},
     {"sessions_expiry", COLL_SESSIONS, {SESSION_EXPIRES_AT}, 0},
     {"reset_token", COLL_RESET_TOKENS, {RESET_TOKEN}, 1},
     {"reset_user", COLL_RESET_TOKENS, {RESET_USER_ID, STORE_CREATED_AT}, 0},
