@@ -372,7 +372,7 @@ static void without_a_transport_rows_are_skipped(void **state)
     assert_int_equal(count(COLL_RESET_TOKENS), 0);
     assert_int_equal(count_of(log_text, "BZ0601"), 1); /* once a minute */
     assert_non_null(strstr(log_text, apr_psprintf(pool, "forgot_password %s", first)));
-    assert_null(strstr(log_text, "ann"));
+    assert_null(strstr(log_text, "ann@")); /* a row's id may have "ann" in it */
     assert_ok(outbox_retry(st, pool, first));
     assert_int_equal(work(worker(NULL)), 1);
     assert_string_equal(state_of(first), "sent");
