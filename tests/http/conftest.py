@@ -4,11 +4,34 @@ import time
 import pytest
 
 import harness
+import stored
 
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "bz(*numbers): these must appear in the error log")
     config.addinivalue_line("markers", "bz_may(*numbers): these may appear in the error log")
+    config.addinivalue_line("markers", "sqlite: of the SQLite file, or not of the store at all")
+    if stored.ON_MONGO:
+        try:
+            stored.shared_mongo()
+        except stored.mongod.Missing as e:
+            pytest.exit(str(e), 1)
+
+
+def pytest_collection_modifyitems(config, items):
+    """With BIZ_STORE=mongodb: what looks into the store. The rest asks it the same questions."""
+    def wanted(item):
+        return not item.get_closest_marker("sqlite") and any(
+            getattr(item.module, name, None) is getattr(stored, name)
+            for name in ("change", "row", "rows"))
+
+    if stored.ON_MONGO:
+        config.hook.pytest_deselected(items=[item for item in items if not wanted(item)])
+        items[:] = [item for item in items if wanted(item)]
+
+
+def pytest_unconfigure(config):
+    stored.end()
 
 
 def numbers_of(item, name):

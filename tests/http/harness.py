@@ -24,7 +24,8 @@ the request, or the Api, says `undocumented=True`; and every log of a server is 
 tokens that went in and out (leaks.py) when it closes.
 
 Environment: BIZ_BUILD (folder of mod_bizapi.so, default build/), BIZ_MPM (event, worker, prefork),
-BIZ_PRELOAD (LD_PRELOAD for the server: a sanitizer's runtime), BIZ_KEEP=1 (keep the folders).
+BIZ_PRELOAD (LD_PRELOAD for the server: a sanitizer's runtime), BIZ_KEEP=1 (keep the folders),
+BIZ_STORE=mongodb (stored.py: on MongoDB, the tests of the files that look into the store).
 """
 import email
 import email.policy
@@ -45,6 +46,7 @@ from httpcore.backends.sync import SyncBackend
 
 import document
 import leaks
+import stored
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("BIZ_BUILD") or REPO / "build").resolve()
@@ -303,7 +305,8 @@ class Server:
         if pages:
             shutil.copytree(REPO / "htdocs", self.root / "htdocs", dirs_exist_ok=True)
         self.state = self.root / "state"
-        self.store = f"sqlite:{self.state}/bizapi.db"
+        self.store = stored.url_for(self.state)
+        self.stores = {self.state: self.store}  # of each state directory
         self.mail = Mailbox(self.root / "mail")
         if os.geteuid() == 0:
             shutil.chown(self.root / "mail", "www-data", "www-data")
@@ -372,13 +375,15 @@ BizApiStateDir "{self.state}"
 BizApiMailTemplates "{REPO}/conf/mail"
 BizApiMailFrom "Test Salon <salon@example.test>"
 {mail}
+{self._store_line(self.state)}
 {pages}
 {self.conf}
 """
         # Every name that a test may use, and one virtual host for each: StrictHostCheck is on.
         text += self._vhost(self.port, "localhost", "    ServerAlias 127.0.0.1")
         for name, extra in self.vhosts.items():
-            text += self._vhost(self.port, name, extra)
+            own = re.search(r"BizApiStateDir (\S+)", extra)
+            text += self._vhost(self.port, name, extra + self._store_line(own and own.group(1)))
         if self.https:
             text += f"Listen 127.0.0.1:{self.https_port}\nSSLSessionCache shmcb:run/ssl(512000)\n"
             tls = (f'    SSLEngine on\n    SSLCertificateFile "{self.root}/tls.crt"\n'
@@ -390,6 +395,14 @@ BizApiMailFrom "Test Salon <salon@example.test>"
     def _vhost(self, port, name, extra):
         return (f"<VirtualHost 127.0.0.1:{port}>\n    ServerName {name}\n{extra}\n"
                 "</VirtualHost>\n")
+
+    def _store_line(self, state):
+        """Of the business with this state directory, where its store does not lie in there."""
+        if not state or not stored.ON_MONGO:
+            return ""
+        if state not in self.stores:
+            self.stores[state] = stored.url_for(state)
+        return f"\nBizApiStore {self.stores[state]}"
 
     def _make_certificate(self):
         if not (self.root / "tls.crt").exists():
@@ -479,6 +492,8 @@ BizApiMailFrom "Test Salon <salon@example.test>"
         Server.live.remove(self)
         Server.leaked += leaks.search(self.root / "logs",
                                       self.secrets | leaks.in_mails(self.mail.folder))
+        for url in self.stores.values():
+            stored.drop(url)
         if not os.environ.get("BIZ_KEEP"):
             shutil.rmtree(self.root, ignore_errors=True)
 

@@ -8,7 +8,6 @@ import json
 import os
 import re
 import socket
-import sqlite3
 import ssl
 import threading
 import time
@@ -18,6 +17,7 @@ import h2.connection
 import h2.events
 
 from harness import PREFIX, REPO, new_ip
+from stored import change, database, everything, row, rows  # noqa: F401, for the tests
 
 PASSWORD = "Nine-lemons-walk-7"
 OTHER_PASSWORD = "Quiet-Harbour-22-boats"
@@ -422,43 +422,7 @@ def in_parallel(count, work):
     return results
 
 
-# ---- the database, from below ----
-
-def database(server):
-    path = server.store.removeprefix("sqlite:")
-    db = sqlite3.connect(f"file:{path}?mode=rw", uri=True, timeout=10, isolation_level=None)
-    db.row_factory = sqlite3.Row
-    return db
-
-
-def rows(server, table, **where):
-    db = database(server)
-    try:
-        condition = " AND ".join(f"{name} IS ?" for name in where) or "1"
-        return [dict(r) for r in db.execute(
-            f"SELECT * FROM {table} WHERE {condition} ORDER BY created_at, _id",
-            tuple(where.values()))]
-    finally:
-        db.close()
-
-
-def row(server, table, **where):
-    found = rows(server, table, **where)
-    assert len(found) == 1, f"{len(found)} rows in {table} with {where}"
-    return found[0]
-
-
-def change(server, table, where, **values):
-    """Changes rows behind the server's back; gives their number."""
-    db = database(server)
-    try:
-        sets = ", ".join(f"{name} = ?" for name in values)
-        condition = " AND ".join(f"{name} IS ?" for name in where)
-        return db.execute(f"UPDATE {table} SET {sets} WHERE {condition}",
-                          (*values.values(), *where.values())).rowcount
-    finally:
-        db.close()
-
+# ---- the workers ----
 
 def processor_time(server):
     """Seconds that all workers have computed."""

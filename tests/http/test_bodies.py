@@ -10,6 +10,7 @@ from harness import new_ip
 from kit import (BODY_ROUTES, GOOD, PASSWORD, ROUTES, Person, Wire, address, check_error,
                  in_parallel, login, row, rows)
 
+pytestmark = pytest.mark.sqlite
 MAX = 65536
 SERVER = {"conf": "RequestReadTimeout header=5 body=1"}
 JSON = {"Content-Type": "application/json"}

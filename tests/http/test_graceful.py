@@ -3,6 +3,8 @@ is signed out and nobody comes back who was."""
 import threading
 import time
 
+import pytest
+
 from harness import new_ip, wait_until
 from kit import PASSWORD, Person, Wire, address, in_parallel, once, refresh, row, rows
 
@@ -37,6 +39,7 @@ class Load:
             thread.join(60)
 
 
+@pytest.mark.sqlite
 def test_twenty_seconds_of_restarts(make_server):
     server = make_server()
     person, gone = Person(server), Person(server)

@@ -216,6 +216,7 @@ def test_routes_that_do_not_honour_keys_ignore_them(server, api, path, body):
     assert len(rows(server, "idempotency_keys")) == before
 
 
+@pytest.mark.sqlite
 @pytest.mark.bz("BZ0201")
 def test_a_locked_database_answers_503_and_keeps_no_key(make_server):
     """Somebody else holds the right to write; when they are done, the same request succeeds."""

@@ -218,6 +218,7 @@ def test_a_mail_server_that_is_gone_for_a_while(make_server, smtp):
     assert len(smtp.messages(person.email)) == 1
 
 
+@pytest.mark.sqlite
 @pytest.mark.bz("BZ0602")
 def test_a_folder_that_cannot_be_written(make_server):
     server = make_server()

@@ -104,6 +104,7 @@ def test_unknown_addresses_get_no_mail_and_leave_no_token(server, people):
     assert states == {"dropped"}
 
 
+@pytest.mark.sqlite
 def test_unknown_accounts_cost_as_many_hashes(server, people):
     """A hash is 20 ms and more of a processor, everything else less than one: computed time tells
     how many were made, on a loaded machine too."""
@@ -119,6 +120,7 @@ def test_unknown_accounts_cost_as_many_hashes(server, people):
     assert max(typical.values()) < 1.5 * min(typical.values()), typical
 
 
+@pytest.mark.sqlite
 def test_registrations_cost_as_many_hashes(server, people):
     api, cost = server.api(), {"new": [], "taken": []}
     for _ in range(3):

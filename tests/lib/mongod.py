@@ -107,11 +107,15 @@ class Mongo:
             return self.program
         return self.uri_at(self.port, f"replicaSet={self.replica_set}" if self.replica_set else "")
 
-    def uri_at(self, port, options=""):
+    def uri_at(self, port, options="", database=DATABASE):
         """The same server by way of another port (a proxy); the members it names are not asked."""
         if port != self.port:
             options = "&".join(filter(None, ("directConnection=true", options)))
-        return f"mongodb://127.0.0.1:{port}/{DATABASE}" + (f"?{options}" if options else "")
+        return f"mongodb://127.0.0.1:{port}/{database}" + (f"?{options}" if options else "")
+
+    def uri_of(self, database):
+        """Another database of the same server."""
+        return self.uri.replace(f"/{DATABASE}", f"/{database}", 1)
 
     def command(self):
         data = self.folder / "data"

@@ -1,0 +1,176 @@
+"""The store of a server of the tests, looked into and changed behind the server's back. The harness
+asks it for a store, kit.py gives rows(), row() and change() to the tests.
+
+BIZ_STORE=mongodb: every server that names no store of its own gets a database of its own on one
+MongoDB (tests/lib/mongod.py), else a SQLite file. Rows look the same from either: each declared
+field, TIME as milliseconds since 1970, BOOL as 0 or 1, null as None.
+"""
+import calendar
+import datetime
+import itertools
+import os
+import pathlib
+import re
+import sqlite3
+import sys
+
+REPO = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(REPO / "tests/lib"))
+import mongod  # noqa: E402
+
+ON_MONGO = os.environ.get("BIZ_STORE") == "mongodb"
+COMMON = {"_id": "STR", "version": "INT", "created_at": "TIME", "updated_at": "TIME"}
+
+_numbers = itertools.count(1)
+_mongo = None
+
+
+def url_for(state):
+    """Of a new store; `state` is the server's state directory."""
+    if not ON_MONGO:
+        return f"sqlite:{state}/bizapi.db"
+    return shared_mongo().uri_of(f"{mongod.DATABASE}_http{next(_numbers)}")
+
+
+def shared_mongo():
+    global _mongo
+    if _mongo is None:
+        _mongo = mongod.Mongo().__enter__()
+    return _mongo
+
+
+def end():
+    """At the end of the run."""
+    global _mongo
+    if _mongo is not None:
+        _mongo.__exit__()
+        _mongo = None
+
+
+def is_mongo(url):
+    return url.startswith("mongodb")
+
+
+def drop(url):
+    if is_mongo(url) and _mongo is not None:
+        mongo_of(url).client.drop_database(mongo_of(url).name)
+
+
+# ---- what is declared ----
+
+def declared():
+    """{collection: {field: type}} of src/store/schema.h."""
+    text = (REPO / "src/store/schema.h").read_text()
+    lists = {name: dict(re.findall(r'F\(\w+,\s*"(\w+)",\s*(\w+)\)', body)) for name, body in
+             re.findall(r"#define (STORE_\w+)\(F\)((?:.*\\\n)*.*\n)", text)}
+    found = {}
+    for name, fields, flags in re.findall(r'C\(COLL_\w+,\s*"(\w+)",\s*"\w+",\s*(\w+),\s*([^,]+),',
+                                          text):
+        common = COMMON if "STORE_NO_VERSION" not in flags else {
+            each: COMMON[each] for each in ("_id", "created_at")}
+        found[name] = {**common, **lists[fields]}
+    return found
+
+
+SCHEMA = declared()
+
+
+# ---- SQLite ----
+
+def database(server):
+    path = server.store.removeprefix("sqlite:")
+    db = sqlite3.connect(f"file:{path}?mode=rw", uri=True, timeout=10, isolation_level=None)
+    db.row_factory = sqlite3.Row
+    return db
+
+
+def sqlite_rows(server, table, where):
+    db = database(server)
+    try:
+        condition = " AND ".join(f"{name} IS ?" for name in where) or "1"
+        return [dict(r) for r in db.execute(
+            f"SELECT * FROM {table} WHERE {condition} ORDER BY created_at, _id",
+            tuple(where.values()))]
+    finally:
+        db.close()
+
+
+def sqlite_change(server, table, where, values):
+    db = database(server)
+    try:
+        sets = ", ".join(f"{name} = ?" for name in values)
+        condition = " AND ".join(f"{name} IS ?" for name in where)
+        return db.execute(f"UPDATE {table} SET {sets} WHERE {condition}",
+                          (*values.values(), *where.values())).rowcount
+    finally:
+        db.close()
+
+
+# ---- MongoDB ----
+
+_clients = {}
+
+
+def mongo_of(url):
+    if url not in _clients:
+        _clients[url] = mongod.pymongo().MongoClient(url, serverSelectionTimeoutMS=5000)
+    return _clients[url].get_default_database()
+
+
+def to_mongo(table, name, value):
+    kind = SCHEMA[table][name]
+    if value is None:
+        return None
+    if kind == "TIME":
+        return datetime.datetime.fromtimestamp(value / 1000, datetime.timezone.utc)
+    return bool(value) if kind == "BOOL" else value
+
+
+def from_mongo(value):
+    if isinstance(value, datetime.datetime):
+        return calendar.timegm(value.timetuple()) * 1000 + value.microsecond // 1000
+    return int(value) if isinstance(value, bool) else value
+
+
+def mongo_rows(server, table, where):
+    query = {name: to_mongo(table, name, value) for name, value in where.items()}
+    nulls = dict.fromkeys(SCHEMA[table])
+    return [{**nulls, **{name: from_mongo(value) for name, value in document.items()}}
+            for document in mongo_of(server.store)[table].find(query).sort(
+                [("created_at", 1), ("_id", 1)])]
+
+
+def mongo_change(server, table, where, values):
+    query = {name: to_mongo(table, name, value) for name, value in where.items()}
+    change = {"$set": {}, "$unset": {}}
+    for name, value in values.items():
+        change["$unset" if value is None else "$set"][name] = to_mongo(table, name, value)
+    return mongo_of(server.store)[table].update_many(
+        query, {how: what for how, what in change.items() if what}).matched_count
+
+
+# ---- either ----
+
+def rows(server, table, **where):
+    """What is stored, oldest first."""
+    return (mongo_rows if is_mongo(server.store) else sqlite_rows)(server, table, where)
+
+
+def row(server, table, **where):
+    found = rows(server, table, **where)
+    assert len(found) == 1, f"{len(found)} rows in {table} with {where}"
+    return found[0]
+
+
+def change(server, table, where, **values):
+    """Changes rows behind the server's back; gives their number."""
+    return (mongo_change if is_mongo(server.store) else sqlite_change)(server, table, where, values)
+
+
+def everything(server):
+    """All that is stored, as bytes to search in."""
+    if not is_mongo(server.store):
+        return b"".join(path.read_bytes() for path in pathlib.Path(server.state).glob("bizapi.db*"))
+    db = mongo_of(server.store)
+    return "".join(str(document) for name in db.list_collection_names()
+                   for document in db[name].find()).encode()
