@@ -283,7 +283,7 @@ def test_no_database_at_all(ctl):
 
 def test_migrate(ctl):
     assert "schema version 1" in ctl("migrate").out
-    assert ctl("migrate", "--json").json == {"store": f"sqlite:{ctl.db}", "schema_version": 1}
+    assert ctl("migrate", "--json").json == {"store": f"sqlite:{ctl.db}", "schema_version": 2}
     assert ctl("-q", "migrate").out == ""
     assert stat.S_IMODE(ctl.db.stat().st_mode) & 0o007 == 0
 
