@@ -60,9 +60,9 @@ static const cli_command commands[] = {
      "takes a store from the environment. The keys' folder is not part of it: copy it too."},
     {"outbox list", NULL, "List messages to be sent and sent ones, newest first", cmd_outbox_list,
      0, 0, opts_outbox_list,
-     "States: queued (waits, or is being sent), sent, skipped (no mail is configured), dead "
-     "(given\n"
-     "up), dropped (there was nothing to send)."},
+     "States: queued (waits, or is being sent), sent, delivered and bounced (as its provider\n"
+     "reported), unknown (handed over, the answer was lost), skipped (its channel is not\n"
+     "configured), dead (given up), dropped (there was nothing to send), cancelled."},
     {"outbox retry", "[ID]", "Send messages again that were given up or skipped", cmd_outbox_retry,
      0, 1, opts_outbox_retry, "The server sends them within some seconds."},
     {"keys list", NULL, "List the keys that sign access tokens, newest first (also: keys)",

@@ -13,7 +13,8 @@
 enum { LIST_DEFAULT = 50, LIST_MAX = 1000, BATCH = 200 };
 
 const cli_option opts_outbox_list[] = {
-    {"state", 0, "STATE", "only queued, sent, skipped, dead or dropped"},
+    {"state", 0, "STATE",
+     "only queued, sent, delivered, bounced, unknown, skipped, dead, dropped or cancelled"},
     {"limit", 0, "N", "at most N messages, 1 to 1000 (50)"},
     {NULL, 0, NULL, NULL}};
 const cli_option opts_outbox_retry[] = {{"all-dead", 0, NULL, "every message that was given up"},
@@ -21,7 +22,8 @@ const cli_option opts_outbox_retry[] = {{"all-dead", 0, NULL, "every message tha
 
 static int state_is_known(const char *state)
 {
-    static const char *const states[] = {"queued", "sent", "skipped", "dead", "dropped"};
+    static const char *const states[] = {"queued",  "sent", "delivered", "bounced",  "unknown",
+                                         "skipped", "dead", "dropped",   "cancelled"};
     size_t i;
 
     for (i = 0; i < STORE_COUNT_OF(states); i++) {
@@ -52,6 +54,7 @@ static biz_json *row_json(apr_pool_t *pool, const store_doc *row)
 
     biz_json_set_str(json, "id", store_doc_id(row));
     biz_json_set_str(json, "kind", store_str(row, OUTBOX_KIND));
+    biz_json_set_str(json, "channel", outbox_channel_of(row));
     biz_json_set_str(json, "state", store_str(row, OUTBOX_STATE));
     biz_json_set_str(json, "recipient", store_str(row, OUTBOX_RECIPIENT));
     biz_json_set_str(json, "user_id", store_str(row, OUTBOX_USER_ID));
@@ -67,8 +70,8 @@ static biz_json *row_json(apr_pool_t *pool, const store_doc *row)
 
 static void print_rows(cli *c, const apr_array_header_t *rows)
 {
-    static const char *const headings[] = {"ID",    "STATE",   "KIND", "RECIPIENT",
-                                           "TRIES", "CREATED", "DUE",  "LAST ERROR"};
+    static const char *const headings[] = {"ID",    "STATE",   "CHANNEL", "KIND",      "RECIPIENT",
+                                           "TRIES", "CREATED", "DUE",     "LAST ERROR"};
     cli_table *table = cli_table_new(c->pool, (int)STORE_COUNT_OF(headings), headings);
     int i;
 
@@ -79,6 +82,7 @@ static void print_rows(cli *c, const apr_array_header_t *rows)
         const char *cells[] = {
             store_doc_id(row),
             state,
+            outbox_channel_of(row),
             store_str(row, OUTBOX_KIND),
             to != NULL ? to : store_str(row, OUTBOX_USER_ID),
             apr_psprintf(c->pool, "%" APR_INT64_T_FMT, (apr_int64_t)store_int(row, OUTBOX_TRIES)),
@@ -101,7 +105,9 @@ int cmd_outbox_list(cli *c)
     int i, status;
 
     if (state != NULL && !state_is_known(state))
-        return cli_usage(c, "\"%s\" is no state; there are queued, sent, skipped, dead and dropped",
+        return cli_usage(c,
+                         "\"%s\" is no state; there are queued, sent, delivered, bounced, unknown, "
+                         "skipped, dead, dropped and cancelled",
                          cli_text(c->pool, state));
     if (limit != NULL && !biz_parse_int(limit, 1, LIST_MAX, &n))
         return cli_usage(c, "--limit must be a number from 1 to %d", LIST_MAX);

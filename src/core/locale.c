@@ -219,27 +219,41 @@ static const char *format_with(apr_pool_t *pool, UDate when, const char *locale,
     return ok(e) ? apr_pstrdup(pool, out) : NULL;
 }
 
-/* "UTC+2", "UTC-3:30", "UTC+0". */
-static const char *offset_text(apr_pool_t *pool, UDate when, const UChar *zone)
+/* The zone's offset from UTC at that moment, in minutes; 0 where ICU does not know. */
+static int32_t offset_minutes(UDate when, const UChar *zone)
 {
     UErrorCode e = U_ZERO_ERROR;
     UCalendar *calendar = ucal_open(zone, -1, "en", UCAL_GREGORIAN, &e);
-    int32_t ms = 0, minutes;
+    int32_t ms = 0;
 
     if (U_SUCCESS(e)) {
         ucal_setMillis(calendar, when, &e);
         ms = ucal_get(calendar, UCAL_ZONE_OFFSET, &e) + ucal_get(calendar, UCAL_DST_OFFSET, &e);
     }
     ucal_close(calendar);
-    if (U_FAILURE(e)) {
-        return "UTC";
-    }
-    minutes = (ms < 0 ? -ms : ms) / 60000;
+    return U_FAILURE(e) ? 0 : ms / 60000;
+}
+
+/* "UTC+2", "UTC-3:30", "UTC+0". */
+static const char *offset_text(apr_pool_t *pool, UDate when, const UChar *zone)
+{
+    int32_t offset = offset_minutes(when, zone), minutes = offset < 0 ? -offset : offset;
+
     if (minutes % 60 == 0) {
-        return apr_psprintf(pool, "UTC%c%d", ms < 0 ? '-' : '+', (int)(minutes / 60));
+        return apr_psprintf(pool, "UTC%c%d", offset < 0 ? '-' : '+', (int)(minutes / 60));
     }
-    return apr_psprintf(pool, "UTC%c%d:%02d", ms < 0 ? '-' : '+', (int)(minutes / 60),
+    return apr_psprintf(pool, "UTC%c%d:%02d", offset < 0 ? '-' : '+', (int)(minutes / 60),
                         (int)(minutes % 60));
+}
+
+int biz_zone_minute(apr_time_t t, const char *zone)
+{
+    UChar zone_id[ZONE_MAX];
+    int64_t minute;
+
+    name_to_uchars(biz_zone_is_known(zone) ? zone : "UTC", zone_id, ZONE_MAX);
+    minute = apr_time_sec(t) / 60 + offset_minutes((UDate)(t / 1000), zone_id);
+    return (int)((minute % 1440 + 1440) % 1440);
 }
 
 const char *biz_format_instant(apr_pool_t *pool, apr_time_t t, const char *locale, const char *zone)

@@ -19,4 +19,7 @@ int biz_currency_is_known(const char *currency);
 const char *biz_format_instant(apr_pool_t *pool, apr_time_t t, const char *locale,
                                const char *zone);
 
+/* The minute of the day, 0 to 1439, that a clock in the zone shows; UTC where it is not known. */
+int biz_zone_minute(apr_time_t t, const char *zone);
+
 #endif

@@ -24,6 +24,7 @@ typedef struct {
     apr_table_t *provider_urls; /* "stripe" -> URL */
     long max_body;              /* bytes */
     int require_verified;       /* BizApiRequireVerifiedEmail */
+    int quiet_from, quiet_to;   /* BizApiQuietHours: minutes of the day; equal: never */
 } biz_settings;
 
 /* The value of a secret such as "SENDGRID_API_KEY", NULL where it is not set. */

@@ -1,16 +1,17 @@
 /* background.c: the second hand. mod_watchdog calls once a second in one thread of one child; each
- * call works the due rows of the outbox and, once a minute, sweeps what has expired.
+ * call runs the jobs of the table below that are due, for each business.
  *
- * Two generations (or two machines) may do this at the same time: rows are claimed by lease. A
- * child that ends asks the job to stop and waits for it, because a callback in flight would
- * otherwise be killed between sending a mail and noting that it was sent. */
+ * Two generations (or two machines) may do this at the same time: what a job takes it claims by
+ * lease. A child that ends asks the job to stop and waits for it, because a callback in flight
+ * would otherwise be killed between sending a mail and noting that it was sent. */
 #include "glue.h"
 
 #include <mod_watchdog.h>
 
 APLOG_USE_MODULE(bizapi);
 
-enum { SWEEP_SECONDS = 60, SWEEP_BATCH = 500 };
+/* No tick goes on for longer while others wait for their turn. */
+enum { SWEEP_SECONDS = 60, SWEEP_BATCH = 500, TURN_SECONDS = 5 };
 
 static volatile int stopping;
 static volatile int working;
@@ -24,34 +25,69 @@ void bizapi_background_stop(apr_interval_time_t wait)
         apr_sleep(apr_time_from_msec(10));
 }
 
-static void sweep(apr_pool_t *pool, store *s)
-{
-    int removed;
+/* ---- the jobs ---- 1: there is more to do at once */
 
+static int work_outbox(business *b, apr_pool_t *pool)
+{
+    int worked = 0;
+
+    if (b->mailer != NULL)
+        outbox_work(b->mailer, pool, &stopping, &worked);
+    return worked >= OUTBOX_BATCH;
+}
+
+static int sweep(business *b, apr_pool_t *pool)
+{
+    int removed = 0;
+
+    return store_sweep(b->env.store, pool, apr_time_now(), SWEEP_BATCH, &removed) == APR_SUCCESS &&
+           removed == SWEEP_BATCH; /* the store says itself what is wrong with it */
+}
+
+static const struct {
+    int seconds; /* between two runs; 0: each tick */
+    int (*run)(business *b, apr_pool_t *pool);
+} jobs[] = {{0, work_outbox}, {SWEEP_SECONDS, sweep}};
+
+enum { JOBS = sizeof(jobs) / sizeof(jobs[0]) };
+
+/* One job for one business, again and again while it has more to do, until its turn is over. */
+static void run(int job, business *b, apr_pool_t *pool)
+{
+    apr_time_t end = apr_time_now() + apr_time_from_sec(TURN_SECONDS);
+    apr_pool_t *own;
+    int more;
+
+    apr_pool_create(&own, pool);
     do {
-        if (store_sweep(s, pool, apr_time_now(), SWEEP_BATCH, &removed) != APR_SUCCESS)
-            return; /* the store has said why */
-    } while (removed == SWEEP_BATCH && !stopping);
+        more = jobs[job].run(b, own);
+        apr_pool_clear(own);
+    } while (more && !stopping && apr_time_now() < end);
+    apr_pool_destroy(own);
 }
 
 static apr_status_t tick(int state, void *data, apr_pool_t *pool)
 {
-    static apr_time_t swept;
-    int i, worked, sweep_now = apr_time_now() - swept > apr_time_from_sec(SWEEP_SECONDS);
+    static apr_time_t ran[JOBS];
+    int i, job;
 
     if (state != AP_WATCHDOG_STATE_RUNNING || stopping)
         return APR_SUCCESS;
     working = 1;
-    for (i = 0; i < bizapi.businesses->nelts && !stopping; i++) {
-        business *b = APR_ARRAY_IDX(bizapi.businesses, i, business *);
+    for (job = 0; job < JOBS && !stopping; job++) {
+        apr_time_t now = apr_time_now();
 
-        if (b->mailer != NULL)
-            outbox_work(b->mailer, pool, &stopping, &worked);
-        if (sweep_now && b->works_outbox)
-            sweep(pool, b->env.store);
+        /* A clock that was set back makes nothing wait. */
+        if (now >= ran[job] && now - ran[job] < apr_time_from_sec(jobs[job].seconds))
+            continue;
+        ran[job] = now;
+        for (i = 0; i < bizapi.businesses->nelts && !stopping; i++) {
+            business *b = APR_ARRAY_IDX(bizapi.businesses, i, business *);
+
+            if (b->works_outbox)
+                run(job, b, pool);
+        }
     }
-    if (sweep_now)
-        swept = apr_time_now();
     working = 0;
     return APR_SUCCESS;
 }

@@ -13,6 +13,7 @@
 #include "core/valid.h"
 #include "cors/cors.h"
 #include "integrations/registry.h"
+#include "outbox/consent.h"
 
 APLOG_USE_MODULE(bizapi);
 
@@ -30,7 +31,8 @@ APLOG_USE_MODULE(bizapi);
     M(rate_backend, "BizApiRateBackend", "BIZAPI_REDIS_URL")                                       \
     M(mail, "BizApiMail", "BIZAPI_MAIL")                                                           \
     M(mail_from, "BizApiMailFrom", "SENDGRID_FROM_EMAIL")                                          \
-    M(templates, "BizApiMailTemplates", NULL)
+    M(templates, "BizApiMailTemplates", NULL)                                                      \
+    M(quiet_hours, "BizApiQuietHours", "BIZAPI_QUIET_HOURS")
 
 typedef struct {
 #define MEMBER_(member, directive, variable) const char *member;
@@ -49,6 +51,7 @@ typedef struct {
 
 enum { MAX_BODY_DEFAULT = 65536, MAX_BODY_LEAST = 1024, MAX_BODY_MOST = 16 << 20 };
 enum { SLOTS_DEFAULT = 65536 };
+#define QUIET_DEFAULT "21:00-08:00"
 
 static server_conf *conf_of(const server_rec *s)
 {
@@ -111,7 +114,10 @@ static const char *wrong(cmd_parms *cmd, const char *value, const char *why)
 static const char *text_error(apr_pool_t *pool, const char *directive, const char *value)
 {
     const char *why = NULL;
+    int from, to;
 
+    if (!strcmp(directive, "BizApiQuietHours"))
+        return consent_quiet_parse(value, &from, &to);
     if (!strcmp(directive, "BizApiStore"))
         return store_url_error(pool, value);
     if (!strcmp(directive, "BizApiStateDir") || !strcmp(directive, "BizApiMailTemplates"))
@@ -346,6 +352,7 @@ const command_rec bizapi_directives[] = {
     TEXT("BizApiMail", "sendgrid, smtp://..., file:DIR or off"),
     TEXT("BizApiMailFrom", "sender of mails: \"Name <a@b>\""),
     TEXT("BizApiMailTemplates", "directory of the mail templates"),
+    TEXT("BizApiQuietHours", "HH:MM-HH:MM or off: when nobody is woken by SMS, push or voice"),
     AP_INIT_TAKE2("BizApiSecret", set_secret, NULL, RSRC_CONF, "NAME file:PATH or NAME env:VAR"),
     AP_INIT_TAKE2("BizApiProviderURL", set_provider_url, NULL, RSRC_CONF,
                   "NAME URL: another address of a provider"),
@@ -502,6 +509,8 @@ biz_settings *bizapi_settings(apr_pool_t *pool, server_rec *s, const char **why)
     set->provider_urls = conf->provider_urls;
     set->max_body = conf->max_body != 0 ? conf->max_body : MAX_BODY_DEFAULT;
     set->require_verified = conf->require_verified > 0;
+    consent_quiet_parse(text.quiet_hours != NULL ? text.quiet_hours : QUIET_DEFAULT,
+                        &set->quiet_from, &set->quiet_to);
     if (*why == NULL)
         set->origins = origins_of(pool, conf, text.portal_domain, why);
     if (*why == NULL)

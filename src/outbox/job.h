@@ -1,21 +1,26 @@
-/* job.h: one row of the outbox while it is worked on. Between outbox.c, which claims and settles,
- * and kinds.c, which finds out what is to be sent. */
+/* job.h: one row of the outbox while it is worked on. Between worker.c, which claims and settles,
+ * kinds.c, which finds out what is to be said, and channels.c, which hands it over. */
 #ifndef BIZ_OUTBOX_JOB_H
 #define BIZ_OUTBOX_JOB_H
 
 #include "outbox.h"
 
 typedef enum {
-    JOB_READY, /* kinds.c: there is a mail to send */
+    JOB_READY, /* kinds.c: there is something to send */
     JOB_SENT,
+    JOB_UNKNOWN, /* handed over, the answer was lost, and a second copy would do harm */
     JOB_DROPPED, /* there is nothing to send; no failure */
-    JOB_SKIPPED, /* no transport is configured */
+    JOB_SKIPPED, /* the channel is off */
     JOB_DEAD,    /* this row can never be sent */
     JOB_RETRY,   /* not sent: later, and it counts */
-    JOB_LATER,   /* not yet: later, and it does not count */
+    JOB_LATER,   /* not yet: after `wait`, and it does not count */
+    JOB_BUSY,    /* the provider takes nothing for `wait` (a quota): all rows of the channel wait */
+    JOB_BROKEN,  /* the channel is misconfigured: all its rows wait, an operator is told */
     JOB_STORE,   /* the store failed: leave the row to its lease */
     JOB_LOST     /* the lease ended and somebody else has the row */
 } job_end;
+
+typedef struct outbox_channel outbox_channel;
 
 typedef struct {
     apr_pool_t *pool; /* of this row */
@@ -23,22 +28,70 @@ typedef struct {
     const biz_settings *settings;
     const mail_templates *templates;
     const unsigned char *key;
-    int mail_is_off;
+    const outbox_channel *channel;
+    int is_off;     /* nothing will be sent: no token needs to be made */
+    unsigned flags; /* of the kind */
     apr_time_t now;
     store_doc *row;
     const char *lease; /* ours */
 
     /* What kinds.c finds, where it answers JOB_READY. */
+    const char *to, *to_name; /* push: a device's id, NULL for all devices */
+    const char *zone;         /* where the reader is */
     const char *template, *locale;
-    const char *to, *to_name;
-    apr_table_t *values;
+    apr_table_t *values;             /* mail */
+    const char *title, *text, *link; /* the others; text is never NULL there */
 
-    const char *why;     /* English, no secret, no address: for the log and last_error */
-    apr_status_t status; /* JOB_STORE */
+    /* What the end leaves. */
+    const char *why; /* English, no secret, no address: for the log and last_error */
+    const char *provider_id;
+    apr_interval_time_t wait; /* RETRY: at least so long; LATER, BUSY: so long */
+    apr_status_t status;      /* JOB_STORE */
 } job;
 
-/* Looks up whom the row is about and makes the tokens that the mail needs. Safe to repeat after a
- * kill at any instruction: the token is sealed into the row before it is stored anywhere else. */
+/* The end of a row, with its reason. */
+static inline job_end job_ends(job *j, job_end end, const char *why)
+{
+    j->why = why;
+    return end;
+}
+
+static inline job_end job_store_failed(job *j, apr_status_t status)
+{
+    j->status = status;
+    return job_ends(j, JOB_STORE, "the store failed");
+}
+
+/* ---- kinds.c ---- */
+
+enum {
+    KIND_MUST = 1, /* asks for no consent and waits for no quiet hour to end */
+    KIND_TWICE = 2 /* a second copy does no harm, a missing one does */
+};
+
+/* Sets j->flags, looks up whom the row is about and makes the tokens that the mail needs. Safe to
+ * repeat after a kill at any instruction: the token is sealed into the row before it is stored
+ * anywhere else. */
 job_end job_prepare(job *j);
+
+/* ---- channels.c ---- */
+
+struct outbox_channel {
+    const char *name;
+    int asks;     /* consent must have been given; else it must not have been withdrawn */
+    int wakes;    /* waits for the end of quiet hours */
+    int says_off; /* a skipped row is worth a line in the log */
+    int lease;    /* seconds; longer than a row can take */
+    /* The channel's own state, for the life of the worker; NULL and *why where it is no good. */
+    void *(*open)(apr_pool_t *pool, const biz_settings *settings, const char **why);
+    /* What stands in the log for the way it takes; "off" where it takes none. */
+    const char *(*name_of)(const void *way);
+    /* Whom consent is asked of; NULL: nobody. */
+    const char *(*reader)(const job *j);
+    job_end (*send)(void *way, job *j);
+    void (*rest)(void *way); /* nothing is due: connections are closed; may be NULL */
+};
+
+extern const outbox_channel outbox_channels[]; /* a NULL name ends it; the first is mail */
 
 #endif

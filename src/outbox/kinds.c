@@ -19,18 +19,6 @@ enum { REGISTER_GRACE_MINUTES = 2, BUDGET_LOOK = 100, SUPERSEDE_BATCH = 100 };
 static const char reset_page[] = "/reset-password.html";
 static const char verify_page[] = "/verify-email.html";
 
-static job_end ends(job *j, job_end end, const char *why)
-{
-    j->why = why;
-    return end;
-}
-
-static job_end store_failed(job *j, apr_status_t status)
-{
-    j->status = status;
-    return ends(j, JOB_STORE, "the store failed");
-}
-
 /* ---- who ---- */
 
 /* JOB_READY and *user, or the row is dropped. */
@@ -46,16 +34,16 @@ static job_end user_of_address(job *j, store_doc **user)
     apr_status_t status;
 
     if (!address) {
-        return ends(j, JOB_DEAD, "the row has no recipient");
+        return job_ends(j, JOB_DEAD, "the row has no recipient");
     }
     status = store_find_one(j->store, j->pool, &query, user);
     if (status == STORE_ENOENT) {
-        return ends(j, JOB_DROPPED, "no account has this address");
+        return job_ends(j, JOB_DROPPED, "no account has this address");
     }
     if (status != APR_SUCCESS) {
-        return store_failed(j, status);
+        return job_store_failed(j, status);
     }
-    return store_bool(*user, USER_DISABLED) ? ends(j, JOB_DROPPED, "the account is disabled")
+    return store_bool(*user, USER_DISABLED) ? job_ends(j, JOB_DROPPED, "the account is disabled")
                                             : JOB_READY;
 }
 
@@ -79,7 +67,7 @@ static job_end within_budget(job *j)
     int earlier = 0;
 
     if (status != APR_SUCCESS) {
-        return store_failed(j, status);
+        return job_store_failed(j, status);
     }
     for (int i = 0; i < rows->nelts; i++) {
         const store_doc *other = APR_ARRAY_IDX(rows, i, store_doc *);
@@ -89,7 +77,7 @@ static job_end within_budget(job *j)
     }
     return earlier < MAILS_PER_ADDRESS_AND_HOUR
                ? JOB_READY
-               : ends(j, JOB_DROPPED, "this address got enough of these mails this hour");
+               : job_ends(j, JOB_DROPPED, "this address got enough of these mails this hour");
 }
 
 static apr_time_t age_of(const job *j)
@@ -120,9 +108,9 @@ static job_end token_of_row(job *j, const char **token)
                               changes, STORE_COUNT_OF(changes), NULL);
     }
     if (status == STORE_ECOND || status == STORE_ENOENT) {
-        return ends(j, JOB_LOST, "the lease has ended");
+        return job_ends(j, JOB_LOST, "the lease has ended");
     }
-    return status == APR_SUCCESS ? JOB_READY : store_failed(j, status);
+    return status == APR_SUCCESS ? JOB_READY : job_store_failed(j, status);
 }
 
 typedef struct {
@@ -168,11 +156,11 @@ static job_end store_token(job *j, const token_kind *kind, const store_doc *user
 
         status = store_find_one(j->store, j->pool, &query, &doc);
         if (status == APR_SUCCESS && store_bool(doc, kind->used)) {
-            return ends(j, JOB_DROPPED, "the link has been used, or a newer one was asked for");
+            return job_ends(j, JOB_DROPPED, "the link has been used, or a newer one was asked for");
         }
     }
     *stored = store_doc_id(doc);
-    return status == APR_SUCCESS ? JOB_READY : store_failed(j, status);
+    return status == APR_SUCCESS ? JOB_READY : job_store_failed(j, status);
 }
 
 /* One link to a new password is good at a time, the one that was asked for last. Each run stores
@@ -198,7 +186,7 @@ static job_end supersede(job *j, const char *user_id, apr_time_t expires_at, con
         status = store_update_each(j->store, j->pool, &query, use, STORE_COUNT_OF(use), &changed);
     } while (status == APR_SUCCESS && changed == SUPERSEDE_BATCH);
     if (status != APR_SUCCESS) {
-        return store_failed(j, status);
+        return job_store_failed(j, status);
     }
     query.conds = newer;
     query.n_conds = STORE_COUNT_OF(newer);
@@ -211,8 +199,8 @@ static job_end supersede(job *j, const char *user_id, apr_time_t expires_at, con
                               STORE_COUNT_OF(unused), use, STORE_COUNT_OF(use), NULL);
     }
     return status == APR_SUCCESS || status == STORE_ECOND || status == STORE_ENOENT
-               ? ends(j, JOB_DROPPED, "a newer link was asked for")
-               : store_failed(j, status);
+               ? job_ends(j, JOB_DROPPED, "a newer link was asked for")
+               : job_store_failed(j, status);
 }
 
 /* ---- what the mail says ---- */
@@ -245,6 +233,7 @@ static job_end mail_to(job *j, const store_doc *user, const char *template)
     if (!zone || !biz_zone_is_known(zone)) {
         zone = biz_brand(j->settings, "timezone", "UTC");
     }
+    j->zone = zone;
     when = biz_format_instant(j->pool, made, date_locale(j), zone);
     j->values = apr_table_make(j->pool, 8);
     apr_table_setn(j->values, "requested_at", when ? when : biz_time_format(j->pool, made));
@@ -298,12 +287,12 @@ static job_end forgot(job *j)
     job_end end;
 
     if (j->now >= expires_at) {
-        return ends(j, JOB_DROPPED, "the link would have expired");
+        return job_ends(j, JOB_DROPPED, "the link would have expired");
     }
     if ((end = user_of_address(j, &user)) != JOB_READY || (end = within_budget(j)) != JOB_READY) {
         return end;
     }
-    if (j->mail_is_off) {
+    if (j->is_off) {
         return JOB_SKIPPED;
     }
     if ((end = store_token(j, &reset_kind, user, expires_at, &token, &stored)) != JOB_READY ||
@@ -325,15 +314,15 @@ static job_end verify(job *j, const store_doc *user)
     job_end end;
 
     if (store_bool(user, USER_EMAIL_VERIFIED)) {
-        return ends(j, JOB_DROPPED, "the address is confirmed already");
+        return job_ends(j, JOB_DROPPED, "the address is confirmed already");
     }
     if (j->now >= expires_at) {
-        return ends(j, JOB_DROPPED, "the link would have expired");
+        return job_ends(j, JOB_DROPPED, "the link would have expired");
     }
     if ((end = within_budget(j)) != JOB_READY) {
         return end;
     }
-    if (j->mail_is_off) {
+    if (j->is_off) {
         return JOB_SKIPPED;
     }
     end = store_token(j, &verify_kind, user, expires_at, &token, &stored);
@@ -354,10 +343,10 @@ static job_end registered(job *j)
     job_end end = user_of_address(j, &user);
 
     if (!id) {
-        return ends(j, JOB_DEAD, "the row has no user");
+        return job_ends(j, JOB_DEAD, "the row has no user");
     }
     if (end == JOB_DROPPED && age_of(j) < MINUTES(REGISTER_GRACE_MINUTES)) {
-        return ends(j, JOB_LATER, "the account is not there yet");
+        return job_ends(j, JOB_LATER, "the account is not there yet");
     }
     if (end != JOB_READY) {
         return end;
@@ -366,13 +355,13 @@ static job_end registered(job *j)
         return verify(j, user);
     }
     if (age_of(j) >= MINUTES(60 * VERIFY_TOKEN_HOURS)) {
-        return ends(j, JOB_DROPPED, "that is too long ago to tell");
+        return job_ends(j, JOB_DROPPED, "that is too long ago to tell");
     }
     end = within_budget(j);
     if (end != JOB_READY) {
         return end;
     }
-    if (j->mail_is_off) {
+    if (j->is_off) {
         return JOB_SKIPPED;
     }
     mail_to(j, user, "account_exists");
@@ -404,16 +393,16 @@ static job_end notice(job *j)
     for (i = 0; i < n && (!event || strcmp(events[i].event, event) != 0); i++) {
     }
     if (!id || i == n) {
-        return ends(j, JOB_DEAD, id ? "the event is not known" : "the row has no user");
+        return job_ends(j, JOB_DEAD, id ? "the event is not known" : "the row has no user");
     }
     status = store_get(j->store, j->pool, COLL_USERS, id, &user);
     if (status == STORE_ENOENT) {
-        return ends(j, JOB_DROPPED, "the account is gone");
+        return job_ends(j, JOB_DROPPED, "the account is gone");
     }
     if (status != APR_SUCCESS) {
-        return store_failed(j, status);
+        return job_store_failed(j, status);
     }
-    if (j->mail_is_off) {
+    if (j->is_off) {
         return JOB_SKIPPED;
     }
     mail_to(j, user, "security_notice");
@@ -426,21 +415,53 @@ static job_end notice(job *j)
     return JOB_READY;
 }
 
+/* A text that says all by itself, for the channels that carry no mail. */
+static job_end text(job *j)
+{
+    const char *id = store_str(j->row, OUTBOX_USER_ID), *zone = NULL;
+    store_doc *user = NULL;
+    apr_status_t status = id ? store_get(j->store, j->pool, COLL_USERS, id, &user) : APR_SUCCESS;
+
+    if (status == STORE_ENOENT || (user && store_bool(user, USER_DISABLED))) {
+        return job_ends(j, JOB_DROPPED, "the account is gone or disabled");
+    }
+    if (status != APR_SUCCESS) {
+        return job_store_failed(j, status);
+    }
+    if (user) {
+        zone = store_str(user, USER_TIMEZONE);
+        j->to_name = store_str(user, USER_NAME);
+        j->locale = store_str(user, USER_LOCALE);
+    }
+    j->to = store_str(j->row, OUTBOX_RECIPIENT);
+    j->zone = zone ? zone : biz_brand(j->settings, "timezone", "UTC");
+    j->text = data_of(j, "text");
+    j->title = data_of(j, "title");
+    j->link = data_of(j, "link");
+    return j->text && j->text[0] ? JOB_READY : job_ends(j, JOB_DEAD, "the row has no text");
+}
+
+static const struct {
+    const char *kind;
+    job_end (*prepare)(job *j);
+    unsigned flags;
+    int is_mail; /* needs the channel mail; else any other */
+} kinds[] = {{OUTBOX_FORGOT, forgot, KIND_MUST | KIND_TWICE, 1},
+             {OUTBOX_REGISTER, registered, KIND_MUST | KIND_TWICE, 1},
+             {OUTBOX_RESEND, resend, KIND_MUST | KIND_TWICE, 1},
+             {OUTBOX_NOTICE, notice, KIND_MUST | KIND_TWICE, 1},
+             {OUTBOX_TEXT, text, 0, 0}};
+
 job_end job_prepare(job *j)
 {
-    static const struct {
-        const char *kind;
-        job_end (*prepare)(job *j);
-    } kinds[] = {{OUTBOX_FORGOT, forgot},
-                 {OUTBOX_REGISTER, registered},
-                 {OUTBOX_RESEND, resend},
-                 {OUTBOX_NOTICE, notice}};
     const char *kind = store_str(j->row, OUTBOX_KIND);
+    int is_mail = strcmp(j->channel->name, OUTBOX_MAIL) == 0;
 
     for (size_t i = 0; kind && i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-        if (strcmp(kind, kinds[i].kind) == 0) {
+        if (strcmp(kind, kinds[i].kind) == 0 && kinds[i].is_mail == is_mail) {
+            j->flags = kinds[i].flags;
             return kinds[i].prepare(j);
         }
     }
-    return ends(j, JOB_DEAD, "this kind of row is not known");
+    return job_ends(j, JOB_DEAD, "this kind of row is not known");
 }

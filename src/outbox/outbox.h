@@ -1,8 +1,12 @@
 /* outbox.h: everything that only notifies. A request writes a row and is done; the background
  * thread of one of the server's processes works the rows under leases.
  *
- * States: queued -> sent | skipped (no transport) | dead (refused, or 10 tries) | dropped (there
- * was nothing to send). A row whose worker was killed comes due again when its lease ends. */
+ * A row has a kind (what is to be said, kinds.c) and a channel (the way it takes, channels.c).
+ * States: queued -> sent | unknown (handed over, but the answer was lost, and a second copy would
+ * do harm) | skipped (the channel is off) | dead (refused, or 10 tries) | dropped (there was
+ * nothing to send, or its reader does not want it) | cancelled (by staff). What the provider tells
+ * later moves sent and unknown on: -> delivered | bounced. A row whose worker was killed comes due
+ * again when its lease ends. */
 #ifndef BIZ_OUTBOX_H
 #define BIZ_OUTBOX_H
 
@@ -19,6 +23,13 @@
 #define OUTBOX_REGISTER "register"      /* user_id: the user this request would have made */
 #define OUTBOX_RESEND "resend_verification"
 #define OUTBOX_NOTICE "security_notice" /* user_id; data {"event":"password_changed", "ip":...} */
+#define OUTBOX_TEXT "text" /* sms, push, voice: data {"text":..., "title":..., "link":...} */
+
+/* Channels. */
+#define OUTBOX_MAIL "mail"
+#define OUTBOX_SMS "sms"     /* recipient: an E.164 number */
+#define OUTBOX_PUSH "push"   /* user_id; no recipient: a row for each of the user's devices */
+#define OUTBOX_VOICE "voice" /* the text is spoken into a file that waits to be fetched */
 
 /* Events of OUTBOX_NOTICE. */
 #define NOTICE_PASSWORD_CHANGED "password_changed"
@@ -30,14 +41,28 @@ enum {
     OUTBOX_LEASE_SECONDS = 60,
     OUTBOX_BATCH = 20,
     OUTBOX_MAX_TRIES = 10,
+    OUTBOX_KEEP_DAYS = 30, /* settled rows are kept for the operator to see */
     RESET_TOKEN_MINUTES = 60,
     VERIFY_TOKEN_HOURS = 48,
     MAILS_PER_ADDRESS_AND_HOUR = 3 /* of reset and of verification mails, each */
 };
 
-/* A row, due now. `data` may be NULL. Any of the texts may be NULL. */
+typedef struct {
+    const char *channel, *kind, *recipient, *user_id;
+    const char *unique_key; /* NULL, or: of two rows with the same one the second is refused */
+    biz_json *data;
+    apr_time_t due_at;    /* 0: now */
+    apr_time_t not_after; /* 0: never too late */
+} outbox_message;
+
+/* A row. What is not set is null. STORE_EEXIST where one with its unique_key was put before. */
+apr_status_t outbox_add(store *s, apr_pool_t *pool, const outbox_message *message);
+/* A mail, due now. `data` may be NULL. Any of the texts may be NULL. */
 apr_status_t outbox_put(store *s, apr_pool_t *pool, const char *kind, const char *recipient,
                         const char *user_id, biz_json *data);
+
+/* The channel of a row: rows of a version without channels are mails. */
+const char *outbox_channel_of(const store_doc *row);
 
 typedef struct outbox outbox;
 
@@ -45,8 +70,8 @@ typedef struct outbox outbox;
 outbox *outbox_new(apr_pool_t *pool, store *s, const biz_settings *settings,
                    const mail_templates *templates, const unsigned char *key, biz_shared *shared,
                    const char **why);
-/* Works up to OUTBOX_BATCH due rows; stops between rows when *stopping becomes non-zero. *worked
- * counts rows. One row never takes longer than 20 s. */
+/* Works up to OUTBOX_BATCH due rows of each channel; stops between rows when *stopping becomes
+ * non-zero. *worked counts rows. One row never takes longer than 20 s. */
 apr_status_t outbox_work(outbox *o, apr_pool_t *pool, const volatile int *stopping, int *worked);
 
 /* NULL, or what is wrong: a template that is missing, or the place ("file:line: what") where one
@@ -56,6 +81,16 @@ const char *outbox_templates_error(apr_pool_t *pool, const mail_templates *templ
 
 /* For bizapictl and staff: due now again. STORE_ECOND where it is sent or being worked on. */
 apr_status_t outbox_retry(store *s, apr_pool_t *pool, const char *id);
+
+/* Not to be sent any more. STORE_ECOND where it is not queued or is being worked on. */
+apr_status_t outbox_cancel(store *s, apr_pool_t *pool, const char *id);
+
+/* What a provider tells of a row that it was given, found by our id, or, where `id` is NULL, by its
+ * provider_id. A row only moves on: unknown, sent, delivered, bounced; an older or repeated report
+ * is APR_SUCCESS and changes nothing. `why`: for last_error, or NULL. STORE_ENOENT. */
+typedef enum { OUTBOX_WAS_SENT, OUTBOX_WAS_DELIVERED, OUTBOX_WAS_BOUNCED } outbox_report;
+apr_status_t outbox_settle(store *s, apr_pool_t *pool, const char *id, const char *provider_id,
+                           outbox_report report, const char *why, store_doc **row);
 
 /* Delay before try n + 1 (n >= 1 tries made): 30 s doubling to 6 h, +- 20 % by `random`. */
 apr_interval_time_t outbox_backoff(int tries, unsigned random);

@@ -84,10 +84,11 @@
     F(PASSKEY_LAST_USED_AT, "last_used_at", TIME)
 
 #define STORE_OUTBOX(F)                                                                            \
-    F(OUTBOX_KIND, "kind", STR)      /* what to send; see outbox/outbox.h */                       \
-    F(OUTBOX_STATE, "state", STR)    /* queued, sent, skipped, dead, dropped */                    \
-    F(OUTBOX_DUE_AT, "due_at", TIME) /* next try; the lease's end while one works */               \
-    F(OUTBOX_LEASE, "lease", STR)    /* who works on it, null when nobody does */                  \
+    F(OUTBOX_KIND, "kind", STR)       /* what to send; see outbox/outbox.h */                      \
+    F(OUTBOX_CHANNEL, "channel", STR) /* mail, sms, push, voice; null in rows of schema 1: mail */ \
+    F(OUTBOX_STATE, "state", STR)     /* see outbox/outbox.h */                                    \
+    F(OUTBOX_DUE_AT, "due_at", TIME)  /* next try; the lease's end while one works */              \
+    F(OUTBOX_LEASE, "lease", STR)     /* who works on it, null when nobody does */                 \
     F(OUTBOX_TRIES, "tries", INT)                                                                  \
     F(OUTBOX_RECIPIENT, "recipient", STR)                                                          \
     F(OUTBOX_USER_ID, "user_id", STR)                                                              \
@@ -97,6 +98,7 @@
     F(OUTBOX_LAST_ERROR, "last_error", STR)                                                        \
     F(OUTBOX_PROVIDER_ID, "provider_id", STR)                                                      \
     F(OUTBOX_SENT_AT, "sent_at", TIME)                                                             \
+    F(OUTBOX_NOT_AFTER, "not_after", TIME)   /* later it would be of no use; null: never */        \
     F(OUTBOX_EXPIRES_AT, "expires_at", TIME) /* when the settled row is swept away */
 
 #define STORE_IDEMPOTENCY(F)                                                                       \
@@ -125,6 +127,36 @@
     F(MARK_MAC, "mac", STR)                                                                        \
     F(MARK_SIG, "sig", STR)
 
+/* What a provider told us, kept before anything is done with it; see integrations/webhook.h. */
+#define STORE_WEBHOOK_EVENTS(F)                                                                    \
+    F(EVENT_PROVIDER, "provider", STR)                                                             \
+    F(EVENT_EVENT_ID, "event_id", STR) /* the provider's, or made of what it is about */           \
+    F(EVENT_TYPE, "type", STR)                                                                     \
+    F(EVENT_STATUS, "status", STR) /* received, done, ignored, unhandled, dead */                  \
+    F(EVENT_PAYLOAD, "payload", JSON)                                                              \
+    F(EVENT_DUE_AT, "due_at", TIME)                                                                \
+    F(EVENT_LEASE, "lease", STR)                                                                   \
+    F(EVENT_TRIES, "tries", INT)                                                                   \
+    F(EVENT_LAST_ERROR, "last_error", STR)                                                         \
+    F(EVENT_WORKED_AT, "worked_at", TIME)                                                          \
+    F(EVENT_EXPIRES_AT, "expires_at", TIME)
+
+/* Who may be written to, by channel and address; see outbox/consent.h. */
+#define STORE_CONSENTS(F)                                                                          \
+    F(CONSENT_CHANNEL, "channel", STR)                                                             \
+    F(CONSENT_ADDRESS, "address", STR) /* mail, E.164 number, or the user's id (push) */           \
+    F(CONSENT_USER_ID, "user_id", STR)                                                             \
+    F(CONSENT_STATE, "state", STR)   /* given, withdrawn; null: nobody said anything */            \
+    F(CONSENT_SOURCE, "source", STR) /* portal, unsubscribe_link, stop, provider, ... */           \
+    F(CONSENT_GIVEN_AT, "given_at", TIME)                                                          \
+    F(CONSENT_WITHDRAWN_AT, "withdrawn_at", TIME)
+
+#define STORE_PUSH_DEVICES(F)                                                                      \
+    F(PUSH_USER_ID, "user_id", STR)                                                                \
+    F(PUSH_TOKEN, "token", STR) /* Firebase's registration token */                                \
+    F(PUSH_PLATFORM, "platform", STR)                                                              \
+    F(PUSH_LAST_OK_AT, "last_ok_at", TIME)
+
 #define STORE_COUNTERS(F) F(COUNTER_VALUE, "value", INT)
 
 /* Flags of a collection. */
@@ -148,6 +180,9 @@ enum {
     C(COLL_IDEMPOTENCY, "idempotency_keys", "idk", STORE_IDEMPOTENCY, 0, IDEM_EXPIRES_AT)          \
     C(COLL_AUDIT, "audit_log", "aud", STORE_AUDIT, STORE_NO_VERSION, 0)                            \
     C(COLL_AUDIT_MARKS, "audit_marks", "aum", STORE_AUDIT_MARKS, STORE_RELAXED, 0)                 \
+    C(COLL_EVENTS, "webhook_events", "whe", STORE_WEBHOOK_EVENTS, 0, EVENT_EXPIRES_AT)             \
+    C(COLL_CONSENTS, "consents", "cns", STORE_CONSENTS, 0, 0)                                      \
+    C(COLL_PUSH_DEVICES, "push_devices", "psh", STORE_PUSH_DEVICES, 0, 0)                          \
     C(COLL_COUNTERS, "counters", "cnt", STORE_COUNTERS, 0, 0)
 
 typedef enum { STORE_STR, STORE_INT, STORE_BOOL, STORE_TIME, STORE_JSON } store_type;

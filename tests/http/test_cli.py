@@ -590,7 +590,7 @@ def add_row(ctl, n, state, **more):
 def test_outbox_list(ready):
     assert ready("outbox", "list").out == "no messages\n"
     assert ready("outbox", "list", "--json").json == []
-    states = ["queued", "sent", "skipped", "dead", "dropped"]
+    states = ["queued", "sent", "skipped", "dead", "dropped", "cancelled", "unknown", "delivered"]
     ids = [add_row(ready, n, state) for n, state in enumerate(states, 1)]
     add_row(ready, 9, "dead", last_error="550 \x1b[31mno such user", tries=10, lease="node-1")
     result = ready("outbox", "list")
