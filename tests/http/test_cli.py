@@ -601,7 +601,7 @@ def test_outbox_list(ready):
     rows = as_json.json
     assert rows[0]["last_error"] == "550 \x1b[31mno such user" and rows[0]["tries"] == 10
     assert rows[0]["being_sent"] is True and rows[1]["being_sent"] is False
-    assert rows[1]["created_at"] == "1970-01-01T00:00:05Z"
+    assert rows[1]["created_at"] == "1970-01-01T00:00:08Z"
     for state in states:
         some = ready("outbox", "list", "--state", state, "--json").json
         assert some and {row["state"] for row in some} == {state}
