@@ -144,20 +144,27 @@ $(B)/src/core/password_list.o: conf/common-passwords.txt
 
 # A test is one C file; tests/unit/test_x.c becomes build/tests/test_x.
 define TEST_RULE
-$(B)/tests/test_%: tests/$(1)/test_%.c $(POOLS) $(B)/libbizapi.a
+$(B)/tests/test_%.o: tests/$(1)/test_%.c
 	@mkdir -p $$(@D)
 	$$(SAY)
-	$$(Q)$$(CC) $$(CFLAGS_ALL) -o $$@ $$< $(POOLS) $(B)/libbizapi.a $$(LDFLAGS) -lcmocka $$(LD_PC) $$(LD_APR) -lpthread
+	$$(Q)$$(CC) $$(CFLAGS_ALL) -c -o $$@ $$<
 endef
 $(foreach d,unit conformance,$(eval $(call TEST_RULE,$(d))))
+$(B)/tests/test_%: $(B)/tests/test_%.o $(POOLS) $(B)/libbizapi.a
+	$(SAY)
+	$(Q)$(CC) $(CFLAGS) -o $@ $< $(POOLS) $(B)/libbizapi.a $(LDFLAGS) -lcmocka $(LD_PC) $(LD_APR) -lpthread
 
 # A fuzz target has no main of its own; in make test it is the one that replays the corpus.
-REPLAY = tests/fuzz/replay.c
-$(B)/fuzz/test_%: tests/fuzz/test_%.c $(REPLAY) $(POOLS) $(B)/libbizapi.a
+REPLAY = $(B)/fuzz/replay.o
+$(B)/fuzz/%.o: tests/fuzz/%.c
 	@mkdir -p $(@D)
 	$(SAY)
-	$(Q)$(CC) $(CFLAGS_ALL) -Itests/fuzz -o $@ $< $(REPLAY) $(POOLS) $(B)/libbizapi.a $(LDFLAGS) \
+	$(Q)$(CC) $(CFLAGS_ALL) -Itests/fuzz -c -o $@ $<
+$(B)/fuzz/test_%: $(B)/fuzz/test_%.o $(REPLAY) $(POOLS) $(B)/libbizapi.a
+	$(SAY)
+	$(Q)$(CC) $(CFLAGS) -o $@ $< $(REPLAY) $(POOLS) $(B)/libbizapi.a $(LDFLAGS) \
 	    $(if $(REPLAY),-lcmocka) $(LD_PC) $(LD_APR) -lpthread
+.SECONDARY:
 
 $(B)/pools.o $(B)/pools.so: tests/lib/pools.c
 	$(SAY)
