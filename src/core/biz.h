@@ -18,6 +18,7 @@ struct biz_audit;
 struct biz_keys;
 struct biz_openapi;
 struct biz_registry;
+struct clients;
 struct biz_seen;
 
 /* ---- failures: frozen codes, see api.md section 1 ----  X(code, HTTP status, message) */
@@ -83,6 +84,7 @@ typedef struct biz_env {
     struct store *store;
     const struct biz_keys *keys;         /* auth/keys.h */
     const struct biz_registry *registry; /* integrations/registry.h */
+    const struct clients *clients;       /* integrations/client.h */
     const struct biz_openapi *openapi;   /* openapi.h */
     biz_shared *shared;
     struct biz_audit *audit; /* audit/audit.h */

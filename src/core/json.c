@@ -152,6 +152,14 @@ void biz_json_set_bool(biz_json *object, const char *key, int value)
     json_object_set_new(object, key, json_boolean(value));
 }
 
+/* What is no number (infinite, NaN) cannot stand in JSON: it becomes null. */
+void biz_json_set_real(biz_json *object, const char *key, double value)
+{
+    json_t *real = json_real(value);
+
+    json_object_set_new(object, key, real ? real : json_null());
+}
+
 void biz_json_set_time(biz_json *object, const char *key, int64_t apr_time)
 {
     char text[BIZ_TIME_SIZE];
@@ -235,6 +243,13 @@ int biz_json_bool(const biz_json *object, const char *key, int otherwise)
     const json_t *value = json_object_get(object, key);
 
     return json_is_boolean(value) ? json_is_true(value) : otherwise;
+}
+
+double biz_json_number(const biz_json *object, const char *key, double otherwise)
+{
+    const json_t *value = json_object_get(object, key);
+
+    return json_is_number(value) ? json_number_value(value) : otherwise;
 }
 
 const char *biz_json_str_value(const biz_json *value)

@@ -44,6 +44,7 @@ biz_json *biz_json_array(apr_pool_t *pool);
 void biz_json_set_str(biz_json *object, const char *key, const char *value);
 void biz_json_set_int(biz_json *object, const char *key, int64_t value);
 void biz_json_set_bool(biz_json *object, const char *key, int value);
+void biz_json_set_real(biz_json *object, const char *key, double value);     /* never for money */
 void biz_json_set_time(biz_json *object, const char *key, int64_t apr_time); /* 0 becomes null */
 void biz_json_set(biz_json *object, const char *key, biz_json *value);
 void biz_json_remove(biz_json *object, const char *key);
@@ -57,6 +58,7 @@ biz_json *biz_json_get(const biz_json *object, const char *key);
 const char *biz_json_str(const biz_json *object, const char *key);
 int64_t biz_json_int(const biz_json *object, const char *key, int64_t otherwise);
 int biz_json_bool(const biz_json *object, const char *key, int otherwise);
+double biz_json_number(const biz_json *object, const char *key, double otherwise); /* INT, REAL */
 const char *biz_json_str_value(const biz_json *value);
 int64_t biz_json_int_value(const biz_json *value);
 int biz_json_is_true(const biz_json *value);

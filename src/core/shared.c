@@ -8,6 +8,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "time.h"
+
 enum {
     MINUTE = 60 * APR_USEC_PER_SEC,
     WAITERS_A_PLACE = 4,
@@ -15,26 +17,31 @@ enum {
     STEPS_BETWEEN_CHECKS = 16 /* asking for dead owners costs one system call a place */
 };
 
-int biz_minute(biz_shared *shared, biz_minute_line line, uint64_t *held)
+int biz_minute_of(_Atomic int64_t *written, _Atomic uint64_t *suppressed, uint64_t *held)
 {
     /* The last time is read before the clock, so that a line another thread writes in between does
      * not look like a clock that was set back. */
-    int64_t last = atomic_load(&shared->minute[line]);
+    int64_t last = atomic_load(written);
     int64_t now = apr_time_now();
 
     if (held) {
         *held = 0;
     }
     if ((last != 0 && now >= last && now - last < MINUTE) ||
-        !atomic_compare_exchange_strong(&shared->minute[line], &last, now)) {
-        atomic_fetch_add(&shared->suppressed[line], 1);
+        !atomic_compare_exchange_strong(written, &last, now)) {
+        atomic_fetch_add(suppressed, 1);
         return 0;
     }
-    last = (int64_t)atomic_exchange(&shared->suppressed[line], 0);
+    last = (int64_t)atomic_exchange(suppressed, 0);
     if (held) {
         *held = (uint64_t)last;
     }
     return 1;
+}
+
+int biz_minute(biz_shared *shared, biz_minute_line line, uint64_t *held)
+{
+    return biz_minute_of(&shared->minute[line], &shared->suppressed[line], held);
 }
 
 static int is_dead(uint32_t pid)
@@ -65,20 +72,11 @@ static int take(_Atomic uint32_t *words, int n, int look_for_dead)
     return -1;
 }
 
-static void give_back(_Atomic uint32_t *word)
+void biz_place_leave(_Atomic uint32_t *owner)
 {
     uint32_t me = (uint32_t)getpid();
 
-    atomic_compare_exchange_strong(word, &me, 0);
-}
-
-/* Not the wall clock: nobody may wait for hours because it was set back. */
-static int64_t steady_now(void)
-{
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * APR_USEC_PER_SEC + t.tv_nsec / 1000;
+    atomic_compare_exchange_strong(owner, &me, 0);
 }
 
 static void sleep_a_step(void)
@@ -88,33 +86,42 @@ static void sleep_a_step(void)
     nanosleep(&step, NULL);
 }
 
-apr_status_t biz_hash_enter(biz_shared *shared, int n, apr_interval_time_t wait, int *place)
+apr_status_t biz_place_enter(_Atomic uint32_t *owner, int n, _Atomic uint32_t *waiter, int waiters,
+                             apr_interval_time_t wait, int *place)
 {
-    int64_t deadline = steady_now() + (wait > 0 ? wait : 0);
-    int waiters, ticket = -1;
+    int64_t deadline = biz_steady_now() + (wait > 0 ? wait : 0);
+    int ticket = -1;
     apr_status_t status = APR_SUCCESS;
 
-    n = n < 1 ? 1 : n > BIZ_HASH_SLOTS ? BIZ_HASH_SLOTS : n;
-    waiters = n * WAITERS_A_PLACE > BIZ_HASH_WAIT ? BIZ_HASH_WAIT : n * WAITERS_A_PLACE;
-
-    *place = take(shared->hash_owner, n, 1);
+    *place = take(owner, n, 1);
     if (*place < 0) {
-        ticket = take(shared->hash_waiter, waiters, 1);
+        ticket = take(waiter, waiters, 1);
         if (ticket < 0) {
             status = APR_EAGAIN;
         }
     }
     for (int step = 1; status == APR_SUCCESS && *place < 0; step++) {
-        if (steady_now() >= deadline) {
+        if (biz_steady_now() >= deadline) {
             status = APR_TIMEUP;
             break;
         }
         sleep_a_step();
-        *place = take(shared->hash_owner, n, step % STEPS_BETWEEN_CHECKS == 0);
+        *place = take(owner, n, step % STEPS_BETWEEN_CHECKS == 0);
     }
     if (ticket >= 0) {
-        give_back(&shared->hash_waiter[ticket]);
+        biz_place_leave(&waiter[ticket]);
     }
+    return status;
+}
+
+apr_status_t biz_hash_enter(biz_shared *shared, int n, apr_interval_time_t wait, int *place)
+{
+    int waiters;
+    apr_status_t status;
+
+    n = n < 1 ? 1 : n > BIZ_HASH_SLOTS ? BIZ_HASH_SLOTS : n;
+    waiters = n * WAITERS_A_PLACE > BIZ_HASH_WAIT ? BIZ_HASH_WAIT : n * WAITERS_A_PLACE;
+    status = biz_place_enter(shared->hash_owner, n, shared->hash_waiter, waiters, wait, place);
     if (status == APR_SUCCESS) {
         atomic_fetch_add(&shared->hashes, 1);
     }
@@ -124,6 +131,6 @@ apr_status_t biz_hash_enter(biz_shared *shared, int n, apr_interval_time_t wait,
 void biz_hash_leave(biz_shared *shared, int place)
 {
     if (place >= 0 && place < BIZ_HASH_SLOTS) {
-        give_back(&shared->hash_owner[place]);
+        biz_place_leave(&shared->hash_owner[place]);
     }
 }

@@ -2,6 +2,8 @@
  * is done here: the C library's takes a lock around the process's time zone for every call. */
 #include "time.h"
 
+#include <time.h>
+
 #include <apr_strings.h>
 
 /* Days from 1970-01-01 to a day of the proleptic Gregorian calendar. The year is taken to begin in
@@ -163,4 +165,12 @@ int biz_time_parse(const char *text, apr_time_t *out)
     }
     *out = at * APR_USEC_PER_SEC + usec;
     return 1;
+}
+
+int64_t biz_steady_now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * APR_USEC_PER_SEC + t.tv_nsec / 1000;
 }

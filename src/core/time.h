@@ -3,6 +3,7 @@
 #ifndef BIZ_TIME_H
 #define BIZ_TIME_H
 
+#include <stdint.h>
 #include <apr_pools.h>
 #include <apr_time.h>
 
@@ -16,5 +17,9 @@ void biz_time_write(apr_time_t t, char out[BIZ_TIME_SIZE]);
 /* RFC 3339 section 5.6 with an offset or 'Z'; fractions are cut at microseconds; a leap second, a
  * day that does not exist, a missing zone and years beyond 9999 are refused. 1 and *out, or 0. */
 int biz_time_parse(const char *text, apr_time_t *out);
+
+/* Microseconds of a clock that nobody sets and that all processes share (CLOCK_MONOTONIC): for
+ * spans of time, never for dates. */
+int64_t biz_steady_now(void);
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "audit/audit.h"
 #include "auth/keys.h"
+#include "integrations/client.h"
 #include "net/http.h"
 #include "slotmem.h"
 
@@ -25,6 +26,14 @@ static int threads(void)
     int n = 1;
 
     ap_mpm_query(AP_MPMQ_MAX_THREADS, &n);
+    return n < 1 ? 1 : n;
+}
+
+static int daemons(void)
+{
+    int n = 1;
+
+    ap_mpm_query(AP_MPMQ_MAX_DAEMONS, &n);
     return n < 1 ? 1 : n;
 }
 
@@ -51,6 +60,8 @@ static void open_business(apr_pool_t *pchild, business *b)
     b->env.settings = b->settings;
     b->env.keys = b->keys;
     b->env.registry = b->registry;
+    b->env.clients = b->clients;
+    clients_set_workers(b->clients, threads() * daemons());
     b->env.openapi = b->openapi;
     b->env.shared = bizapi.shared;
     b->env.seen = bizapi.seen;

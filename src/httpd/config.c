@@ -12,6 +12,7 @@
 #include "core/str.h"
 #include "core/valid.h"
 #include "cors/cors.h"
+#include "integrations/client.h"
 #include "integrations/registry.h"
 #include "outbox/consent.h"
 
@@ -317,21 +318,15 @@ static const char *set_secret(cmd_parms *cmd, void *dummy, const char *name, con
 static const char *set_provider_url(cmd_parms *cmd, void *dummy, const char *name,
                                     const char *value)
 {
-    const char *why = NULL, *url = biz_valid_url(cmd->pool, value, BIZ_URL_BASE, &why);
-    const integration *in;
-    int known = !strcmp(name, "osrm") || !strcmp(name, "google_routes");
+    const char *base, *why = client_base_error(cmd->pool, value, &base);
 
-    for (in = integrations; in->name != NULL; in++)
-        known = known || !strcmp(name, in->name);
-    if (!known)
+    if (client_host_named(name) == CLIENT_HOSTS)
         return wrong(cmd, name,
                      "is no provider; the names are stripe, twilio, sendgrid, google_maps, "
                      "google_routes, osrm, openweather, elevenlabs and firebase");
-    if (url == NULL)
+    if (why != NULL)
         return wrong(cmd, value, why);
-    if (strncmp(url, "https://", 8) != 0 && !biz_url_is_loopback(url))
-        return wrong(cmd, value, "must be https, or http on the loopback interface");
-    apr_table_set(own_conf(cmd)->provider_urls, name, url);
+    apr_table_set(own_conf(cmd)->provider_urls, name, base);
     return NULL;
 }
 
@@ -464,6 +459,28 @@ static apr_table_t *secrets_of(apr_pool_t *pool, const server_conf *conf)
     return secrets;
 }
 
+/* The directives, and the variables of those that have none. */
+static apr_table_t *provider_urls_of(apr_pool_t *pool, const server_conf *conf, const char **why)
+{
+    apr_table_t *urls = apr_table_copy(pool, conf->provider_urls);
+    client_host host;
+
+    for (host = 0; host < CLIENT_HOSTS && *why == NULL; host++) {
+        const client_host_info *info = &client_hosts[host];
+        const char *value = info->variable != NULL ? getenv(info->variable) : NULL, *base, *trouble;
+
+        if (value == NULL || value[0] == '\0' || apr_table_get(urls, info->name) != NULL)
+            continue;
+        trouble = client_base_error(pool, value, &base);
+        if (trouble != NULL)
+            *why = apr_psprintf(pool, "the variable %s: '%s': %s", info->variable,
+                                store_url_shown(pool, value), trouble);
+        else
+            apr_table_set(urls, info->name, base);
+    }
+    return urls;
+}
+
 static const char *url_or(apr_pool_t *pool, const char *value, const char *otherwise)
 {
     const char *why;
@@ -506,7 +523,7 @@ biz_settings *bizapi_settings(apr_pool_t *pool, server_rec *s, const char **why)
                          ? text.rate_backend
                          : NULL;
     set->brand = conf->brand;
-    set->provider_urls = conf->provider_urls;
+    set->provider_urls = provider_urls_of(pool, conf, why);
     set->max_body = conf->max_body != 0 ? conf->max_body : MAX_BODY_DEFAULT;
     set->require_verified = conf->require_verified > 0;
     consent_quiet_parse(text.quiet_hours != NULL ? text.quiet_hours : QUIET_DEFAULT,

@@ -31,6 +31,7 @@ typedef struct {
     mail_templates *templates;
     struct biz_keys *keys;
     struct biz_registry *registry;
+    struct clients *clients;
     struct biz_openapi *openapi;
     int works_outbox; /* one business for each store has its rows worked */
     /* Made in each child: */
@@ -44,7 +45,8 @@ typedef struct {
     apr_array_header_t *businesses; /* business * */
     biz_shared *shared;
     void *slots;
-    void *seen; /* auth/seen.h */
+    void *seen;                      /* auth/seen.h */
+    struct client_memory *providers; /* integrations/client.h */
     unsigned slot_count;
     const char *limit_secret; /* 16 bytes */
 } bizapi_state;

@@ -15,6 +15,7 @@
 #include "auth/keys.h"
 #include "auth/seen.h"
 #include "core/random.h"
+#include "integrations/client.h"
 #include "integrations/registry.h"
 #include "openapi.h"
 #include "slotmem.h"
@@ -265,7 +266,7 @@ static const char *layout_name(server_rec *main, const char *name, int layout)
 static apr_status_t share_memory(server_rec *main)
 {
     enum { SECRET_BYTES = 16 };
-    void *shared = NULL, *secret = NULL;
+    void *shared = NULL, *secret = NULL, *providers = NULL;
     int fresh;
     apr_status_t status =
         bizapi_slotmem_segment(main, layout_name(main, "shared", BIZ_SHARED_MAGIC),
@@ -280,6 +281,10 @@ static apr_status_t share_memory(server_rec *main)
     if (status == APR_SUCCESS)
         status =
             bizapi_slotmem_segment(main, "seen", SEEN_SLOT_BYTES, SEEN_SLOTS, &bizapi.seen, &fresh);
+    if (status == APR_SUCCESS)
+        status = bizapi_slotmem_segment(main, layout_name(main, "providers", CLIENT_LAYOUT),
+                                        client_memory_size(), 1, &providers, &fresh);
+    bizapi.providers = providers;
     bizapi.slot_count = bizapi_rate_slots(main);
     if (status == APR_SUCCESS)
         status = bizapi_slotmem_segment(main, layout_name(main, "limit", LIMIT_LAYOUT),
@@ -313,6 +318,14 @@ int bizapi_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
                               "BizApiRateSlots or give the server more",
                      bizapi.slot_count, LIMIT_SLOT_BYTES);
         return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    client_memory_turn(bizapi.providers);
+    for (i = 0; i < bizapi.businesses->nelts; i++) {
+        business *b = APR_ARRAY_IDX(bizapi.businesses, i, business *);
+        const firebase_account *account = b->registry->firebase;
+
+        b->clients = clients_new(pconf, b->settings, account != NULL ? account->token_uri : NULL,
+                                 bizapi.providers);
     }
     status = bizapi_background_register(pconf, main);
     if (status != APR_SUCCESS)

@@ -1,13 +1,15 @@
-/* registry.c: see registry.h. The answer is made once a configuration: a request only sends it. */
+/* registry.c: see registry.h. The answer is made once a configuration; it is made anew only while a
+ * service is not as the configuration has it. */
 #include "registry.h"
 
 #include <string.h>
 #include <apr_file_io.h>
 #include <apr_strings.h>
 
+#include "client.h"
 #include "core/valid.h"
 
-const integration integrations[] = {
+const integration integrations[INTEGRATIONS + 1] = {
     {"stripe",
      {"STRIPE_SECRET_KEY", "STRIPE_PUBLISHABLE_KEY", NULL},
      "Returns 503 with \"Payments unavailable\" message"},
@@ -30,34 +32,51 @@ const char *const integration_secrets[] = {
     "ELEVENLABS_API_KEY",        "ELEVENLABS_VOICE_ID",
     "FIREBASE_CREDENTIALS_PATH", NULL};
 
-/* A Google service-account file must be readable and name these. NULL when good. */
-static const char *firebase_trouble(apr_pool_t *pool, const char *path)
+/* Reads a service account's file. NULL when good. */
+static const char *firebase_trouble(apr_pool_t *pool, const char *path, firebase_account *account)
 {
-    static const char *const needed[] = {"project_id", "client_email", "private_key", "token_uri",
-                                         NULL};
-    char *text = apr_palloc(pool, 65536);
-    apr_size_t len = 65536;
+    const struct {
+        const char *name, **value;
+    } needed[] = {{"project_id", &account->project_id},
+                  {"client_email", &account->client_email},
+                  {"private_key", &account->private_key},
+                  {"token_uri", &account->token_uri}};
+    enum { MOST = 65536 };
+    char *text = apr_palloc(pool, MOST);
+    apr_size_t len = MOST;
+    apr_finfo_t info = {.protection = 0};
     apr_file_t *file;
     biz_json *json;
-    size_t position;
-    int i;
+    size_t position, i;
     apr_status_t status = apr_file_open(&file, path, APR_READ | APR_BINARY, APR_OS_DEFAULT, pool);
 
     if (status != APR_SUCCESS)
         return apr_psprintf(pool, "FIREBASE_CREDENTIALS_PATH %s cannot be opened", path);
+    apr_file_info_get(&info, APR_FINFO_PROT, file);
     status = apr_file_read_full(file, text, len, &len);
     apr_file_close(file);
+    if (info.protection & (APR_WREAD | APR_WWRITE))
+        return apr_psprintf(
+            pool, "FIREBASE_CREDENTIALS_PATH %s may be read by everybody; chmod 600 it", path);
     if ((status != APR_SUCCESS && !APR_STATUS_IS_EOF(status)) ||
         biz_json_parse(pool, text, len, BIZ_JSON_DEPTH, &json, &position) != APR_SUCCESS)
         return apr_psprintf(pool, "FIREBASE_CREDENTIALS_PATH %s is no JSON file", path);
-    for (i = 0; needed[i] != NULL; i++)
-        if (biz_json_str(json, needed[i]) == NULL)
-            return apr_psprintf(pool, "FIREBASE_CREDENTIALS_PATH %s has no %s", path, needed[i]);
+    for (i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
+        *needed[i].value = biz_json_str(json, needed[i].name);
+        if (*needed[i].value == NULL)
+            return apr_psprintf(pool, "FIREBASE_CREDENTIALS_PATH %s has no %s", path,
+                                needed[i].name);
+    }
+    account->private_key_id = biz_json_str(json, "private_key_id");
+    if (client_base_error(pool, account->token_uri, &account->token_uri) != NULL)
+        return apr_psprintf(pool, "FIREBASE_CREDENTIALS_PATH %s: its token_uri must be https",
+                            path);
     return NULL;
 }
 
 /* NULL when the value can be what the variable is for. The value itself is never repeated. */
-static const char *value_trouble(apr_pool_t *pool, const char *variable, const char *value)
+static const char *value_trouble(apr_pool_t *pool, const char *variable, const char *value,
+                                 firebase_account *account)
 {
     const char *p;
 
@@ -68,12 +87,12 @@ static const char *value_trouble(apr_pool_t *pool, const char *variable, const c
     if (!strcmp(variable, "TWILIO_PHONE_NUMBER") && !biz_valid_phone(value))
         return "TWILIO_PHONE_NUMBER is not of the form +4930123456";
     if (!strcmp(variable, "FIREBASE_CREDENTIALS_PATH"))
-        return firebase_trouble(pool, value);
+        return firebase_trouble(pool, value, account);
     return NULL;
 }
 
 static service_status judge(apr_pool_t *pool, const biz_settings *settings, const integration *in,
-                            const char **why)
+                            firebase_account *account, const char **why)
 {
     const char *missing = NULL;
     int i, given = 0;
@@ -88,7 +107,7 @@ static service_status judge(apr_pool_t *pool, const biz_settings *settings, cons
         }
         given++;
         if (*why == NULL)
-            *why = value_trouble(pool, in->variables[i], value);
+            *why = value_trouble(pool, in->variables[i], value, account);
     }
     if (given == 0)
         return SERVICE_UNCONFIGURED;
@@ -98,45 +117,104 @@ static service_status judge(apr_pool_t *pool, const biz_settings *settings, cons
     return *why != NULL ? SERVICE_MISCONFIGURED : SERVICE_OK;
 }
 
+const char *const service_words[SERVICE_STATES] = {"unconfigured", "misconfigured", "ok",
+                                                   "degraded"};
+
+int integration_named(const char *name)
+{
+    int i;
+
+    for (i = 0; i < INTEGRATIONS; i++)
+        if (!strcmp(integrations[i].name, name))
+            return i;
+    return -1;
+}
+
+static biz_json *status_json(apr_pool_t *pool, const service_status *configured,
+                             const service_status *now)
+{
+    biz_json *data = biz_json_object(pool), *services = biz_json_object(pool);
+    biz_json *summary = biz_json_object(pool);
+    int i, count = 0;
+
+    for (i = 0; i < INTEGRATIONS; i++) {
+        biz_json *service = biz_json_object(pool);
+
+        count += configured[i] == SERVICE_OK;
+        biz_json_set_bool(service, "configured", configured[i] == SERVICE_OK);
+        biz_json_set_str(service, "status", service_words[now[i]]);
+        biz_json_set_str(service, "fallback", integrations[i].fallback);
+        biz_json_set(services, integrations[i].name, service);
+    }
+    biz_json_set_int(summary, "configured", count);
+    biz_json_set_int(summary, "total", INTEGRATIONS);
+    biz_json_set(data, "services", services);
+    biz_json_set(data, "summary", summary);
+    return data;
+}
+
 biz_registry *registry_new(apr_pool_t *pool, const biz_settings *settings,
                            apr_array_header_t **complaints)
 {
-    static const char *const words[] = {"unconfigured", "misconfigured", "ok"};
     biz_registry *registry = apr_pcalloc(pool, sizeof(*registry));
-    biz_json *envelope = biz_json_object(pool), *data = biz_json_object(pool);
-    biz_json *services = biz_json_object(pool), *summary = biz_json_object(pool);
-    const integration *in;
-    int configured = 0, total = 0;
+    firebase_account *account = apr_pcalloc(pool, sizeof(*account));
+    biz_json *envelope = biz_json_object(pool);
+    int i;
 
     *complaints = apr_array_make(pool, 1, sizeof(const char *));
-    for (in = integrations; in->name != NULL; in++, total++) {
-        biz_json *service = biz_json_object(pool);
+    for (i = 0; i < INTEGRATIONS; i++) {
+        const integration *in = &integrations[i];
         const char *why;
-        service_status status = judge(pool, settings, in, &why);
 
+        registry->configured[i] = judge(pool, settings, in, account, &why);
         if (why != NULL)
             APR_ARRAY_PUSH(*complaints, const char *) =
                 apr_pstrcat(pool, in->name, ": ", why, NULL);
-        configured += status == SERVICE_OK;
-        biz_json_set_bool(service, "configured", status == SERVICE_OK);
-        biz_json_set_str(service, "status", words[status]);
-        biz_json_set_str(service, "fallback", in->fallback);
-        biz_json_set(services, in->name, service);
+        if (registry->configured[i] == SERVICE_OK && !strcmp(in->name, "firebase"))
+            registry->firebase = account;
     }
-    biz_json_set_int(summary, "configured", configured);
-    biz_json_set_int(summary, "total", total);
-    biz_json_set(data, "services", services);
-    biz_json_set(data, "summary", summary);
     biz_json_set_bool(envelope, "success", 1);
-    biz_json_set(envelope, "data", data);
+    biz_json_set(envelope, "data", status_json(pool, registry->configured, registry->configured));
     registry->status_text = biz_json_text(pool, envelope, &registry->status_len);
     return registry;
 }
 
+service_status service_now(const biz_registry *registry, const struct clients *c, apr_pool_t *pool,
+                           int number)
+{
+    service_status status = registry->configured[number];
+    client_host host;
+
+    for (host = 0; host < CLIENT_HOSTS && c != NULL && registry->configured[number] == SERVICE_OK;
+         host++) {
+        client_state state;
+
+        if (client_hosts[host].service == NULL ||
+            strcmp(client_hosts[host].service, integrations[number].name) != 0)
+            continue;
+        client_look(c, host, pool, &state);
+        if (state.state == CLIENT_REFUSED)
+            return SERVICE_MISCONFIGURED;
+        if (state.state == CLIENT_DEGRADED)
+            status = SERVICE_DEGRADED;
+    }
+    return status;
+}
+
 biz_code integrations_status(biz_req *req, biz_reply *reply)
 {
-    reply->raw = req->env->registry->status_text;
-    reply->raw_len = req->env->registry->status_len;
+    const biz_registry *registry = req->env->registry;
+    service_status now[INTEGRATIONS];
+    int i;
+
+    for (i = 0; i < INTEGRATIONS; i++)
+        now[i] = service_now(registry, req->env->clients, req->pool, i);
+    if (memcmp(now, registry->configured, sizeof(now)) != 0) {
+        reply->data = status_json(req->pool, registry->configured, now);
+        return BIZ_OK;
+    }
+    reply->raw = registry->status_text;
+    reply->raw_len = registry->status_len;
     reply->raw_type = "application/json";
     return BIZ_OK;
 }

@@ -1,11 +1,11 @@
 /* registry.h: the seven external services: the variables that switch each on, and what the portal
- * does without it. Nothing here calls a provider. */
+ * does without it; how each of them is. Nothing here calls a provider. */
 #ifndef BIZ_REGISTRY_H
 #define BIZ_REGISTRY_H
 
 #include "core/biz.h"
 
-enum { INTEGRATION_VARIABLES = 3 };
+enum { INTEGRATION_VARIABLES = 3, INTEGRATIONS = 7 };
 
 typedef struct {
     const char *name;
@@ -13,23 +13,47 @@ typedef struct {
     const char *fallback;                             /* the owner's words */
 } integration;
 
-extern const integration integrations[]; /* a NULL name ends it */
+extern const integration integrations[INTEGRATIONS + 1]; /* a NULL name ends it */
 
 /* Every variable that may hold a secret, those of the table and the few others of the contract;
  * NULL ends. */
 extern const char *const integration_secrets[];
 
-typedef enum { SERVICE_UNCONFIGURED, SERVICE_MISCONFIGURED, SERVICE_OK } service_status;
+typedef enum {
+    SERVICE_UNCONFIGURED,
+    SERVICE_MISCONFIGURED,
+    SERVICE_OK,
+    SERVICE_DEGRADED, /* it fails, and is not called for a while; never by configuration alone */
+    SERVICE_STATES
+} service_status;
+extern const char *const service_words[SERVICE_STATES];
+
+/* What a Google service account's file says (RFC 7523 has what it is for). */
+typedef struct {
+    const char *project_id, *client_email, *private_key, *token_uri;
+    const char *private_key_id; /* or NULL */
+} firebase_account;
 
 typedef struct biz_registry {
-    const char *status_text; /* the answer of GET /integrations/status, ready to be sent */
+    service_status configured[INTEGRATIONS];
+    const char *status_text; /* GET /integrations/status while all is as configured */
     size_t status_len;
+    const firebase_account *firebase; /* NULL where it is not configured */
 } biz_registry;
 
 /* Looks at the settings once; *why is set to a line for the operator for each service that is
  * misconfigured (array of const char *). Reads the Firebase credentials, so call it as root. */
 biz_registry *registry_new(apr_pool_t *pool, const biz_settings *settings,
                            apr_array_header_t **complaints);
+
+/* The number of the service of that name, or -1. */
+int integration_named(const char *name);
+
+struct clients;
+/* How a service is now: what the configuration says, and what every process has seen of its hosts.
+ * Calls nobody. `c` may be NULL. */
+service_status service_now(const biz_registry *registry, const struct clients *c, apr_pool_t *pool,
+                           int number);
 
 biz_code integrations_status(biz_req *req, biz_reply *reply);
 

@@ -40,12 +40,27 @@ void net_stop(void)
     stopped = 1;
 }
 
+typedef struct {
+    apr_pool_t *pool;
+    net_answer *answer;
+    char *body; /* malloc: it grows, and a pool cannot shrink */
+    size_t len, room, max, header_bytes;
+    const char *why;          /* why we cut the answer off */
+    apr_time_t first_byte_by; /* 0 where that is no matter, and once it has come */
+} call;
+
 /* libcurl asks at least once a second, also while a server is silent. */
-static int on_progress(void *unused, curl_off_t to_get, curl_off_t got, curl_off_t to_send,
+static int on_progress(void *context, curl_off_t to_get, curl_off_t got, curl_off_t to_send,
                        curl_off_t sent)
 {
-    (void)unused, (void)to_get, (void)got, (void)to_send, (void)sent;
-    return stopped;
+    call *c = context;
+
+    if (stopped)
+        return 1;
+    if (!c || c->first_byte_by == 0 || apr_time_now() < c->first_byte_by)
+        return 0;
+    c->why = "the server took the request and did not begin to answer in time";
+    return 1;
 }
 
 /* ---- handles ---- */
@@ -177,14 +192,6 @@ int net_url_split(apr_pool_t *pool, const char *url, net_parts *parts)
 
 /* ---- one HTTP call ---- */
 
-typedef struct {
-    apr_pool_t *pool;
-    net_answer *answer;
-    char *body; /* malloc: it grows, and a pool cannot shrink */
-    size_t len, room, max, header_bytes;
-    const char *why; /* why we cut the answer off */
-} call;
-
 static size_t on_body(char *data, size_t one, size_t n, void *context)
 {
     call *c = context;
@@ -217,6 +224,7 @@ static size_t on_header(char *data, size_t one, size_t n, void *context)
     call *c = context;
     size_t end = n, name = 0, value;
 
+    c->first_byte_by = 0;
     c->header_bytes += n;
     if (c->header_bytes > HEADERS_MAX) {
         c->why = "the headers of the answer are too long";
@@ -279,9 +287,8 @@ static int set_request(CURL *h, const net_request *request, int loopback)
     bad |= curl_easy_setopt(h, CURLOPT_USERAGENT, "mod_bizapi");
     bad |= curl_easy_setopt(h, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
     bad |= curl_easy_setopt(h, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
-    if (loopback) { /* never by a proxy that the environment names */
+    if (loopback) /* never by a proxy that the environment names */
         bad |= curl_easy_setopt(h, CURLOPT_PROXY, "");
-    }
     if (!is_harmless_twice(request))
         bad |= curl_easy_setopt(h, CURLOPT_FRESH_CONNECT, 1L);
     if (request->body || strcmp(request->method, "POST") == 0) {
@@ -326,16 +333,19 @@ static void perform(CURL *h, const net_request *request, int loopback, struct cu
     bad |= curl_easy_setopt(h, CURLOPT_WRITEDATA, c);
     bad |= curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, on_header);
     bad |= curl_easy_setopt(h, CURLOPT_HEADERDATA, c);
+    bad |= curl_easy_setopt(h, CURLOPT_XFERINFODATA, c);
+    if (request->first_byte_ms > 0)
+        c->first_byte_by = apr_time_now() + apr_time_from_msec(request->first_byte_ms);
     if (bad) {
         c->answer->error = "libcurl does not take an option that we depend on";
         return;
     }
     rc = curl_easy_perform(h);
     curl_easy_getinfo(h, CURLINFO_RESPONSE_CODE, &c->answer->status);
-    if (curl_easy_getinfo(h, CURLINFO_TOTAL_TIME_T, &took) == CURLE_OK) {
+    if (curl_easy_getinfo(h, CURLINFO_TOTAL_TIME_T, &took) == CURLE_OK)
         c->answer->elapsed_ms = (long)(took / 1000);
-    }
     c->answer->outcome = outcome_of(h, rc);
+    c->answer->stopped = rc == CURLE_ABORTED_BY_CALLBACK && !c->why;
     if (rc != CURLE_OK)
         c->answer->error = c->why ? c->why : error_text(c->pool, rc, error_buffer);
 }

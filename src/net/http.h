@@ -25,6 +25,7 @@ typedef struct {
     const char *body;           /* or NULL */
     size_t body_len;
     long connect_ms, total_ms; /* both must be set */
+    long first_byte_ms;        /* to the answer's first byte, to about a second; 0: total_ms */
     size_t max_answer;         /* bytes; 0: 1 MiB */
 } net_request;
 
@@ -42,6 +43,7 @@ typedef struct {
     const char *body; /* NUL-terminated beyond body_len */
     size_t body_len;
     long elapsed_ms;
+    int stopped;       /* net_stop() cut it off: it says nothing about the other side */
     const char *error; /* English, without URL query, for the log; NULL where outcome is NET_DONE */
 } net_answer;
 

@@ -95,31 +95,39 @@ def each_directive_is_merged(tree):
 
 # ---- variables ----
 
+# Where names of variables stand in tables, and are read in a loop.
+HOSTS_FILE = "src/integrations/client_slot.c"
+TABLES = (("src/integrations/registry.c", r"\bintegrations\[[^\]]*\] ="),
+          ("src/integrations/registry.c", r"\bintegration_secrets\[[^\]]*\] ="),
+          (HOSTS_FILE, r"\bclient_hosts\[[^\]]*\] ="))
+
+
 def variables(tree):
     read = {variable for _, _, variable in string_members(tree[CONFIG]) if variable}
     for _, text in c_files(tree):
         read |= set(re.findall(r'getenv\("(\w+)"\)', text))
-    registry = tree["src/integrations/registry.c"]
-    for table in ("integrations[]", "integration_secrets[]"):
+    for path, table in TABLES:
         read |= set(re.findall(r'"([A-Z][A-Z0-9]*_[A-Z0-9_]+)"',
-                               registry.split(table, 1)[1].split("};", 1)[0]))
+                               re.split(table, tree[path], 1)[1].split("};", 1)[0]))
     return read
 
 
 _REGISTRY = ('integrations[] = {{"x", {"X_KEY", NULL}, "words"}};\n'
              'integration_secrets[] = {"X_KEY", "X_SECRET", NULL};\n')
-_ENV = "BIZAPI_STORE=\nX_KEY=\nX_SECRET=\nOTHER_ONE=1\n"
+_HOSTS = 'client_hosts[N] = {[X] = {"x", "X_API_BASE", "https://x"}};\n'
+_ENV = "BIZAPI_STORE=\nX_KEY=\nX_SECRET=\nX_API_BASE=\nOTHER_ONE=1\n"
 
 
 def _variables(env=_ENV, registry=_REGISTRY):
-    return {CONFIG: _CONFIG, "src/integrations/registry.c": registry, ENV: env,
+    return {CONFIG: _CONFIG, "src/integrations/registry.c": registry, HOSTS_FILE: _HOSTS, ENV: env,
             "src/a.c": 'getenv("OTHER_ONE")'}
 
 
 @guard(good=_variables(),
        bad=[_variables(_ENV.replace("X_KEY=\n", "")), _variables(_ENV.replace("BIZAPI", "B")),
             _variables(_ENV + "NEW_ONE=\n"), _variables(_ENV.replace("OTHER_ONE=1\n", "")),
-            _variables(_ENV + "X_KEY=\n"), _variables(_ENV.replace("X_SECRET=\n", ""))])
+            _variables(_ENV + "X_KEY=\n"), _variables(_ENV.replace("X_SECRET=\n", "")),
+            _variables(_ENV.replace("X_API_BASE=\n", ""))])
 def each_variable_that_is_read_is_in_env_example(tree):
     told = re.findall(r"^([A-Z]\w+)=", tree[ENV], re.M)
     read = variables(tree)

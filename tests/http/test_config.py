@@ -35,6 +35,7 @@ def good_value(variable, folder):
     if variable == "FIREBASE_CREDENTIALS_PATH":
         path = folder / "firebase.json"
         path.write_text(json.dumps(ACCOUNT))
+        path.chmod(0o600)
         return str(path)
     return PHONE if variable == "TWILIO_PHONE_NUMBER" else f"marker-{variable.lower()}-value"
 
@@ -108,6 +109,7 @@ def test_a_value_that_cannot_be(make_server, tmp_path, variable, value):
 def test_firebase_credentials_that_lack_something(make_server, tmp_path, missing):
     path = tmp_path / "firebase.json"
     path.write_text(json.dumps({k: v for k, v in ACCOUNT.items() if k != missing}))
+    path.chmod(0o600)
     server = make_server(env={"FIREBASE_CREDENTIALS_PATH": str(path)})
     assert status_of(server).data["services"]["firebase"]["status"] == "misconfigured"
     assert missing in server.log_text() and "MARKERKEY" not in server.log_text()
@@ -125,6 +127,16 @@ def test_firebase_credentials_may_be_for_root_alone(make_server, tmp_path):
     path.chmod(0o600)
     server = make_server(env={"FIREBASE_CREDENTIALS_PATH": str(path)})
     assert status_of(server).data["services"]["firebase"]["status"] == "ok"
+
+
+@pytest.mark.bz("BZ1003")
+def test_firebase_credentials_that_everybody_may_read_are_refused(make_server, tmp_path):
+    path = tmp_path / "firebase.json"
+    path.write_text(json.dumps(ACCOUNT))
+    path.chmod(0o644)
+    server = make_server(env={"FIREBASE_CREDENTIALS_PATH": str(path)})
+    assert status_of(server).data["services"]["firebase"]["status"] == "misconfigured"
+    assert f"{path} may be read by everybody; chmod 600 it" in server.log_text()
 
 
 def test_the_status_calls_nobody(make_server, tmp_path):
