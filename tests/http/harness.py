@@ -33,6 +33,7 @@ import itertools
 import json as jsonlib
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -67,9 +68,16 @@ def new_ip():
 
 
 def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+    """One from below those that outgoing connections get: between here and the server's start no
+    client of another test can take it, and another test hardly will."""
+    while True:
+        port = random.randrange(10000, 32000)
+        with socket.socket() as s:
+            try:
+                s.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 def wait_until(condition, timeout=10.0, what="the condition"):
