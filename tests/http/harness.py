@@ -471,7 +471,8 @@ BizApiMailFrom "Test Salon <salon@example.test>"
             self.write_conf(conf)
         mark, before = len(self.log_text()), set(self.children())
         self.process.send_signal(signal.SIGUSR1)
-        wait_until(lambda: "AH00493" in self.log_text()[mark:], 10, "the graceful restart")
+        wait_until(lambda: GRACEFUL[self.mpm] in self.log_text()[mark:], 10,
+                   "the graceful restart")
         wait_until(lambda: set(self.children()) - before, 10, "the new children")
         wait_until(self.answers, 10, "an answer after the graceful restart")
 
@@ -576,6 +577,8 @@ BizApiMailFrom "Test Salon <salon@example.test>"
                  stdin=password + "\n")
 
 
+# What an MPM says when it restarts.
+GRACEFUL = {"event": "AH00493", "worker": "AH00297", "prefork": "AH00171"}
 # Two children and few threads: small, and what must hold across processes is really tested.
 MPM_CONF = {
     "event": "StartServers 2\nServerLimit 4\nThreadsPerChild 8\nMaxRequestWorkers 16\n"
