@@ -144,27 +144,20 @@ $(B)/src/core/password_list.o: conf/common-passwords.txt
 
 # A test is one C file; tests/unit/test_x.c becomes build/tests/test_x.
 define TEST_RULE
-$(B)/tests/test_%.o: tests/$(1)/test_%.c
+$(B)/tests/test_%: tests/$(1)/test_%.c $(POOLS) $(B)/libbizapi.a
 	@mkdir -p $$(@D)
 	$$(SAY)
-	$$(Q)$$(CC) $$(CFLAGS_ALL) -c -o $$@ $$<
+	$$(Q)$$(CC) $$(CFLAGS_ALL) -o $$@ $$< $(POOLS) $(B)/libbizapi.a $$(LDFLAGS) -lcmocka $$(LD_PC) $$(LD_APR) -lpthread
 endef
 $(foreach d,unit conformance,$(eval $(call TEST_RULE,$(d))))
-$(B)/tests/test_%: $(B)/tests/test_%.o $(POOLS) $(B)/libbizapi.a
-	$(SAY)
-	$(Q)$(CC) $(CFLAGS) -o $@ $< $(POOLS) $(B)/libbizapi.a $(LDFLAGS) -lcmocka $(LD_PC) $(LD_APR) -lpthread
 
 # A fuzz target has no main of its own; in make test it is the one that replays the corpus.
-REPLAY = $(B)/fuzz/replay.o
-$(B)/fuzz/%.o: tests/fuzz/%.c
+REPLAY = tests/fuzz/replay.c
+$(B)/fuzz/test_%: tests/fuzz/test_%.c $(REPLAY) $(POOLS) $(B)/libbizapi.a
 	@mkdir -p $(@D)
 	$(SAY)
-	$(Q)$(CC) $(CFLAGS_ALL) -Itests/fuzz -c -o $@ $<
-$(B)/fuzz/test_%: $(B)/fuzz/test_%.o $(REPLAY) $(POOLS) $(B)/libbizapi.a
-	$(SAY)
-	$(Q)$(CC) $(CFLAGS) -o $@ $< $(REPLAY) $(POOLS) $(B)/libbizapi.a $(LDFLAGS) \
+	$(Q)$(CC) $(CFLAGS_ALL) -Itests/fuzz -o $@ $< $(REPLAY) $(POOLS) $(B)/libbizapi.a $(LDFLAGS) \
 	    $(if $(REPLAY),-lcmocka) $(LD_PC) $(LD_APR) -lpthread
-.SECONDARY:
 
 $(B)/pools.o $(B)/pools.so: tests/lib/pools.c
 	$(SAY)
@@ -191,6 +184,8 @@ install: all
 	install -m 644 conf/mail/* "$(DESTDIR)$(DATADIR)/mail"
 	install -m 644 conf/bizapi-ssl-vhost.conf.example conf/env.example conf/quickstart/hard.conf \
 	    "$(DESTDIR)$(DATADIR)"
+	install -d "$(DESTDIR)$(DATADIR)/fail2ban"
+	install -m 644 conf/fail2ban/filter.conf conf/fail2ban/jail.conf "$(DESTDIR)$(DATADIR)/fail2ban"
 	sed 's|@MODULES@|$(call apxs_q,LIBEXECDIR)|' conf/bizapi.load >"$(CONFDIR)/bizapi.load"
 	@# An edited bizapi.conf stays; the new one lies beside it.
 	@sed 's|@DATADIR@|$(DATADIR)|' conf/bizapi.conf >$(B)/bizapi.conf
@@ -205,7 +200,7 @@ uninstall:
 	    { echo "It is enabled: a2dismod bizapi && apachectl graceful; then again."; exit 1; }
 	rm -f "$(MODDIR)/mod_bizapi.so" "$(DESTDIR)$(PREFIX)/bin/bizapictl" "$(CONFDIR)/bizapi.load" \
 	    "$(CONFDIR)/bizapi.conf.dist"
-	rm -rf "$(DESTDIR)$(DATADIR)/mail"
+	rm -rf "$(DESTDIR)$(DATADIR)/mail" "$(DESTDIR)$(DATADIR)/fail2ban"
 	cd "$(DESTDIR)$(DATADIR)" && rm -f bizapi-ssl-vhost.conf.example env.example hard.conf
 	@rmdir "$(DESTDIR)$(DATADIR)" 2>/dev/null || :
 	@echo "Left in place: $(CONFDIR)/bizapi.conf, keys and database in the state directory."

@@ -43,6 +43,24 @@ static const struct {
     {"Session", "expires_at", "instant", "Unless it is used before"},
     {"Session", "current", "boolean", "The one that asks"},
 
+    {"SecurityEvent", "id", "string", NULL},
+    {"SecurityEvent", "event", "string", "A name of OWASP's Logging Vocabulary"},
+    {"SecurityEvent", "at", "instant", NULL},
+    {"SecurityEvent", "address", "string?", "The client's"},
+    {"SecurityEvent", "device", "string?", "The User-Agent"},
+    {"SecurityEvent", "by_staff", "boolean", "Somebody of the business did it"},
+
+    {"AuditEvent", "id", "string", NULL},
+    {"AuditEvent", "seq", "integer", "Counts without a gap"},
+    {"AuditEvent", "at", "instant", NULL},
+    {"AuditEvent", "event", "string", "A name of OWASP's Logging Vocabulary"},
+    {"AuditEvent", "user_id", "string?", "The account that it is about"},
+    {"AuditEvent", "actor_id", "string?", "Who did it, where that is somebody else"},
+    {"AuditEvent", "address", "string?", "The client's"},
+    {"AuditEvent", "device", "string?", "The User-Agent"},
+    {"AuditEvent", "request_id", "string?", NULL},
+    {"AuditEvent", "details", "object?", NULL},
+
     {"Message", "message", "string", "For people"},
 
     {"ResetToken", "valid", "=true", NULL},

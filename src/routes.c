@@ -53,6 +53,13 @@ static const biz_field me_fields[] = {{"name", BIZ_FIELD_LINE, 0, 1, NAME_CHARS,
                                       {"timezone", BIZ_FIELD_TIMEZONE, BIZ_NULLABLE, 0, 0, NULL},
                                       {0}};
 
+static const biz_field audit_query[] = {{"user_id", BIZ_FIELD_LINE, BIZ_IN_QUERY, 1, 64, NULL},
+                                        {"event", BIZ_FIELD_LINE, BIZ_IN_QUERY, 1, 64, NULL},
+                                        {"address", BIZ_FIELD_LINE, BIZ_IN_QUERY, 1, 64, NULL},
+                                        {"from", BIZ_FIELD_LINE, BIZ_IN_QUERY, 1, 40, NULL},
+                                        {"to", BIZ_FIELD_LINE, BIZ_IN_QUERY, 1, 40, NULL},
+                                        {0}};
+
 const biz_route biz_routes[] = {
     /* Accounts */
     {"POST", API "/auth/register", auth_register, BIZ_ANYONE,
@@ -93,8 +100,14 @@ const biz_route biz_routes[] = {
      "Where the account is signed in", "[]Session", 0},
     {"DELETE", API "/auth/sessions/{id}", auth_session_end, BIZ_SIGNED_IN, BIZ_PERSONAL, NULL,
      "End one of these sessions", "=ended", 0},
+    {"GET", API "/auth/events", auth_events, BIZ_SIGNED_IN, BIZ_PERSONAL | BIZ_LIST, NULL,
+     "What happened to the account: sign-ins, failures, changes", "[]SecurityEvent", 0},
     {"GET", API "/auth/jwks.json", auth_jwks, BIZ_ANYONE, BIZ_BARE, NULL,
      "The public keys of the access tokens (RFC 7517)", "JwksAnswer", 0},
+
+    /* Administration */
+    {"GET", API "/admin/audit", admin_audit, BIZ_ADMIN, BIZ_PERSONAL | BIZ_LIST, audit_query,
+     "The audit log, newest first", "[]AuditEvent", 0},
 
     /* Integrations */
     {"GET", API "/integrations/status", integrations_status, BIZ_ANYONE, 0, NULL,

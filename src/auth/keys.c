@@ -345,6 +345,31 @@ static apr_status_t keys_load(key_folder *f, const apr_array_header_t *pairs, bi
     return APR_SUCCESS;
 }
 
+#define AUDIT_LABEL "bizapi audit v1"
+
+apr_status_t biz_keys_audit(apr_pool_t *pool, const char *state_dir, unsigned char key[BIZ_KEY_LEN],
+                            const char **why)
+{
+    unsigned char master[BIZ_KEY_LEN];
+    key_folder f;
+    apr_status_t rv = key_folder_open(&f, pool, state_dir, 1);
+
+    if (rv == APR_SUCCESS)
+        rv = master_read(&f, master);
+    if (rv == APR_ENOENT) {
+        rv = make_missing(&f);
+        if (rv == APR_SUCCESS)
+            rv = master_read(&f, master);
+    }
+    if (rv == APR_SUCCESS)
+        biz_derive_key(master, AUDIT_LABEL, key);
+    else
+        *why = f.why != NULL ? f.why : apr_psprintf(pool, "%s changed while it was read", f.path);
+    key_folder_close(&f);
+    biz_wipe(master, sizeof(master));
+    return rv;
+}
+
 apr_status_t biz_keys_open(apr_pool_t *pool, const char *state_dir, biz_keys **out,
                            const char **why)
 {
@@ -384,7 +409,7 @@ apr_status_t biz_keys_open(apr_pool_t *pool, const char *state_dir, biz_keys **o
     biz_derive_key(master, "bizapi totp v1", keys->totp);
     biz_derive_key(master, "bizapi recovery codes v1", keys->recovery);
     biz_derive_key(master, "bizapi tickets v1", keys->tickets);
-    biz_derive_key(master, "bizapi audit v1", keys->audit);
+    biz_derive_key(master, AUDIT_LABEL, keys->audit);
     *out = keys;
 leave:
     key_folder_close(&f);

@@ -34,6 +34,11 @@ typedef struct biz_keys {
 apr_status_t biz_keys_open(apr_pool_t *pool, const char *state_dir, biz_keys **out,
                            const char **why);
 
+/* The key of the audit log alone, for bizapictl; makes what is missing as biz_keys_open() does, but
+ * takes no signing key into use. */
+apr_status_t biz_keys_audit(apr_pool_t *pool, const char *state_dir, unsigned char key[BIZ_KEY_LEN],
+                            const char **why);
+
 /* A new signing key; takes effect at the next graceful restart. Removes pairs whose last token
  * ended long ago. *kid: the new one. */
 apr_status_t biz_keys_rotate(apr_pool_t *pool, const char *state_dir, const char **kid,

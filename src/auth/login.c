@@ -35,8 +35,8 @@ biz_code auth_login(biz_req *req, biz_reply *reply)
                          &renewed) != BIZ_OK)
         return reply->code;
     if (!matches || store_bool(user, USER_DISABLED)) {
-        biz_log(BIZ_LOG_INFO, 0, BZ(0505) "sign-in refused for %s from %s",
-                biz_mask_email(req->pool, email), req->address);
+        biz_log(BIZ_LOG_NOTICE, 0, BZ(0505) "sign-in refused from %s for %s", req->address,
+                biz_mask_email(req->pool, email));
         audit_note(req, "authn_login_fail", user != NULL ? store_doc_id(user) : NULL,
                    audit_detail(req->pool, "email", biz_mask_email(req->pool, email)));
         return biz_fail(reply, BIZ_INVALID_CREDENTIALS, NULL, NULL);
@@ -45,9 +45,7 @@ biz_code auth_login(biz_req *req, biz_reply *reply)
         return biz_fail(reply, BIZ_EMAIL_NOT_VERIFIED, NULL, NULL);
     if (renewed != NULL)
         renew_hash(req, user, renewed);
-    if (session_start(req, reply, user) == BIZ_OK)
-        audit_note(req, "authn_login_success", store_doc_id(user), NULL);
-    return reply->code;
+    return session_start(req, reply, user);
 }
 
 biz_code auth_refresh(biz_req *req, biz_reply *reply)
@@ -77,5 +75,9 @@ biz_code auth_logout_all(biz_req *req, biz_reply *reply)
     apr_status_t status =
         account_end_sessions(req->env->store, req->pool, store_doc_id(req->user), NULL);
 
-    return status == APR_SUCCESS ? signed_out(req, reply) : biz_fail_store(req, reply, status);
+    if (status != APR_SUCCESS)
+        return biz_fail_store(req, reply, status);
+    audit_note(req, "session_ended", store_doc_id(req->user),
+               audit_detail(req->pool, "which", "all"));
+    return signed_out(req, reply);
 }

@@ -6,6 +6,7 @@
 
 #include "account.h"
 #include "agent.h"
+#include "audit/audit.h"
 #include "hash.h"
 #include "keys.h"
 #include "outbox/outbox.h"
@@ -49,6 +50,7 @@ biz_code auth_me_change(biz_req *req, biz_reply *reply)
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
     req->user = after;
+    audit_note(req, "user_updated", store_doc_id(after), NULL);
     return auth_me(req, reply);
 }
 
@@ -89,9 +91,11 @@ biz_code auth_change_password(biz_req *req, biz_reply *reply)
     if (auth_hash_verify(req, reply, biz_field_str(req, "current_password"),
                          store_str(req->user, USER_PASSWORD_HASH), &matches, NULL) != BIZ_OK)
         return reply->code;
-    if (!matches)
+    if (!matches) {
+        audit_note(req, "authn_password_change_fail", store_doc_id(req->user), NULL);
         return biz_fail(reply, BIZ_INVALID_CREDENTIALS, "current_password",
                         "The current password is wrong.");
+    }
     if (auth_hash_new(req, reply, "new_password", biz_field_str(req, "new_password"),
                       store_str(req->user, USER_EMAIL), store_str(req->user, USER_NAME),
                       &hash) != BIZ_OK)
@@ -101,6 +105,7 @@ biz_code auth_change_password(biz_req *req, biz_reply *reply)
         return biz_fail(reply, BIZ_CONFLICT, NULL, NULL);
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
+    audit_note(req, "authn_password_change", store_doc_id(req->user), NULL);
     biz_json_set_str(data, "event", NOTICE_PASSWORD_CHANGED);
     biz_json_set_str(data, "ip", req->address);
     status =

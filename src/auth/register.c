@@ -4,7 +4,9 @@
 #include "auth.h"
 
 #include "account.h"
+#include "audit/audit.h"
 #include "core/crypto.h"
+#include "core/str.h"
 #include "hash.h"
 #include "outbox/outbox.h"
 
@@ -28,6 +30,7 @@ biz_code auth_register(biz_req *req, biz_reply *reply)
     store_doc *user;
     apr_status_t status;
     int64_t refused;
+    int made;
 
     if (auth_hash_new(req, reply, "password", biz_field_str(req, "password"), account.email,
                       account.name, &account.password_hash) != BIZ_OK)
@@ -38,11 +41,15 @@ biz_code auth_register(biz_req *req, biz_reply *reply)
     status = outbox_put(s, req->pool, OUTBOX_REGISTER, account.email, store_doc_id(user), NULL);
     if (status == APR_SUCCESS)
         status = store_insert(s, req->pool, user, NULL);
+    made = status == APR_SUCCESS;
     /* A refused insert commits nothing; the counter's commit makes up for the time of it. */
     if (status == STORE_EEXIST)
         status = store_counter(s, req->pool, "register_address_taken", 1, &refused);
-    return status == APR_SUCCESS ? verification_sent(req, reply, 201)
-                                 : biz_fail_store(req, reply, status);
+    if (status != APR_SUCCESS)
+        return biz_fail_store(req, reply, status);
+    audit_note(req, made ? "user_created" : "user_create_fail", made ? store_doc_id(user) : NULL,
+               audit_detail(req->pool, "email", biz_mask_email(req->pool, account.email)));
+    return verification_sent(req, reply, 201);
 }
 
 biz_code auth_verify_email(biz_req *req, biz_reply *reply)
@@ -82,6 +89,7 @@ biz_code auth_verify_email(biz_req *req, biz_reply *reply)
         return biz_fail_store(req, reply, status);
     reply->data = biz_json_object(req->pool);
     biz_json_set_str(reply->data, "status", "verified");
+    audit_note(req, "user_email_verified", store_str(token, VERIFY_USER_ID), NULL);
     return BIZ_OK;
 }
 

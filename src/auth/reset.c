@@ -6,6 +6,7 @@
 #include "auth.h"
 
 #include "account.h"
+#include "audit/audit.h"
 #include "core/crypto.h"
 #include "hash.h"
 #include "outbox/outbox.h"
@@ -95,6 +96,8 @@ biz_code auth_reset_password(biz_req *req, biz_reply *reply)
         status = account_set_password(s, req->pool, store_doc_id(user), hash, NULL);
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
+    audit_note(req, "authn_password_change", store_doc_id(user),
+               audit_detail(req->pool, "by", "reset link"));
     biz_json_set_str(data, "event", NOTICE_PASSWORD_RESET);
     biz_json_set_str(data, "ip", req->address);
     status = outbox_put(s, req->pool, OUTBOX_NOTICE, NULL, store_doc_id(user), data);

@@ -9,6 +9,7 @@
 
 #include "account.h"
 #include "agent.h"
+#include "audit/audit.h"
 #include "auth.h"
 #include "core/crypto.h"
 #include "device.h"
@@ -90,9 +91,12 @@ biz_code session_start(biz_req *req, biz_reply *reply, const store_doc *user)
     status = store_insert(req->env->store, req->pool, session, NULL);
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
-    if (give_tokens(req, reply, user, store_doc_id(session), refresh) == BIZ_OK)
-        biz_json_set_str(reply->data, "device_token", device_token_for(req, store_doc_id(user)));
-    return reply->code;
+    if (give_tokens(req, reply, user, store_doc_id(session), refresh) != BIZ_OK)
+        return reply->code;
+    biz_json_set_str(reply->data, "device_token", device_token_for(req, store_doc_id(user)));
+    audit_note(req, "authn_login_success", store_doc_id(user),
+               audit_detail(req->pool, "session_id", store_doc_id(session)));
+    return BIZ_OK;
 }
 
 static apr_status_t end_in_store(biz_req *req, const char *session_id, const char *user_id)
@@ -111,7 +115,10 @@ biz_code session_end(biz_req *req, biz_reply *reply, const char *user_id, const 
 
     if (status == STORE_ENOENT || status == STORE_ECOND)
         return biz_fail(reply, BIZ_NOT_FOUND, NULL, NULL);
-    return status == APR_SUCCESS ? BIZ_OK : biz_fail_store(req, reply, status);
+    if (status != APR_SUCCESS)
+        return biz_fail_store(req, reply, status);
+    audit_note(req, "session_ended", user_id, audit_detail(req->pool, "session_id", session_id));
+    return BIZ_OK;
 }
 
 void session_touch(biz_req *req)
@@ -151,6 +158,8 @@ static biz_code reused(biz_req *req, biz_reply *reply, const store_doc *session)
                 BZ(0504) "a refresh token was used a second time from %s: session %s of %s has "
                          "been ended and its user is told by mail",
                 req->address, store_doc_id(session), user_id);
+        audit_note(req, "authn_token_reuse", user_id,
+                   audit_detail(req->pool, "session_id", store_doc_id(session)));
         biz_json_set_str(data, "event", NOTICE_TOKEN_REUSED);
         biz_json_set_str(data, "ip", req->address);
         status = outbox_put(req->env->store, req->pool, OUTBOX_NOTICE, NULL, user_id, data);

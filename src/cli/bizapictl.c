@@ -65,6 +65,15 @@ static const cli_command commands[] = {
      "configured), dead (given up), dropped (there was nothing to send), cancelled."},
     {"outbox retry", "[ID]", "Send messages again that were given up or skipped", cmd_outbox_retry,
      0, 1, opts_outbox_retry, "The server sends them within some seconds."},
+    {"audit verify", NULL, "Read the audit log and tell whether it is whole and unchanged",
+     cmd_audit_verify, 0, 0, opts_audit_verify,
+     "Finds rows that were removed, changed, moved or cut off, also beside the running server. "
+     "Keep\n"
+     "what it prints of the last row elsewhere and give it to a later run by --expect: that finds "
+     "a\n"
+     "log that was put back as a whole. Needs the keys' folder."},
+    {"audit export", NULL, "Write the audit log to stdout, oldest first", cmd_audit_export, 0, 0,
+     opts_audit_export, "The export is itself an event of the log."},
     {"keys list", NULL, "List the keys that sign access tokens, newest first (also: keys)",
      cmd_keys_list, 0, 0, NULL,
      "signs: the one in use. next: signs from the next \"apachectl graceful\" on. accepted: "

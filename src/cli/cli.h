@@ -5,6 +5,7 @@
 
 #include <apr_pools.h>
 #include <apr_tables.h>
+#include "audit/audit.h"
 #include "core/json.h"
 #include "store/store.h"
 
@@ -86,6 +87,12 @@ void cli_table_row(cli_table *table, apr_pool_t *pool, const char *const *cells)
 /* Prints what was added since; columns only ever grow. */
 void cli_table_flush(cli_table *table);
 
+/* ---- cmd_audit.c ---- */
+
+/* One row of the audit log, done by the operator; `details` may be NULL and gets who runs us.
+ * Called after the act, with the store open. CLI_OK or an exit status; the reason was printed. */
+int cli_audit(cli *c, const char *event, const char *user_id, biz_json *details);
+
 /* ---- ask.c ---- */
 
 /* 1 where there is a terminal to ask on. */
@@ -111,10 +118,12 @@ int cmd_import_mongo(cli *c);
 int cmd_copy(cli *c);
 int cmd_outbox_list(cli *c);
 int cmd_outbox_retry(cli *c);
+int cmd_audit_verify(cli *c);
+int cmd_audit_export(cli *c);
 int cmd_keys_list(cli *c);
 int cmd_keys_rotate(cli *c);
 
-extern const cli_option opts_user_add[], opts_user_list[], opts_user_set_password[], opts_import[],
-    opts_copy[], opts_outbox_list[], opts_outbox_retry[];
+extern const cli_option opts_audit_verify[], opts_audit_export[], opts_user_add[], opts_user_list[],
+    opts_user_set_password[], opts_import[], opts_copy[], opts_outbox_list[], opts_outbox_retry[];
 
 #endif

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include <apr_strings.h>
 
 #include "auth/keys.h"
@@ -59,6 +60,17 @@ int cmd_keys_list(cli *c)
     return CLI_OK;
 }
 
+/* Before there is a database there is no audit log either. */
+static int audit_rotation(cli *c, biz_json *details)
+{
+    int status;
+
+    if (c->database != NULL && access(c->database, F_OK) != 0)
+        return CLI_OK;
+    status = cli_open(c, 0);
+    return status == CLI_OK ? cli_audit(c, "sys_key_rotated", NULL, details) : status;
+}
+
 int cmd_keys_rotate(cli *c)
 {
     const char *kid, *why = "";
@@ -71,5 +83,5 @@ int cmd_keys_rotate(cli *c)
     if (c->json && !c->quiet)
         cli_print_json(c, json);
     cli_say(c, "%s made in %s/keys; it takes effect at: apachectl graceful", kid, c->state_dir);
-    return CLI_OK;
+    return audit_rotation(c, json);
 }

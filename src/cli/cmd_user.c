@@ -68,17 +68,30 @@ static int find_user(cli *c, store_doc **user)
 }
 
 /* How each change ends. */
-static int changed(cli *c, apr_status_t rv, const store_doc *user, const char *what)
+static int changed(cli *c, apr_status_t rv, const store_doc *user, const char *event,
+                   biz_json *details, const char *what)
 {
+    int status;
+
     if (rv == STORE_ENOENT)
         return cli_fail(CLI_MISSING, "this user has just been removed");
     if (rv != APR_SUCCESS)
         return cli_fail_store(c, rv);
+    status = cli_audit(c, event, store_doc_id(user), details);
     if (c->json && !c->quiet)
         cli_print_json(c, user_json(c->pool, user));
     cli_say(c, "%s %s: %s", store_doc_id(user), cli_text(c->pool, store_str(user, USER_EMAIL)),
             what);
-    return CLI_OK;
+    return status;
+}
+
+/* {"name": "value"} */
+static biz_json *detail(cli *c, const char *name, const char *value)
+{
+    biz_json *details = biz_json_object(c->pool);
+
+    biz_json_set_str(details, name, value);
+    return details;
 }
 
 /* ---- user add ---- */
@@ -156,7 +169,7 @@ int cmd_user_add(cli *c)
     rv = store_insert(c->store, c->pool, user, NULL);
     if (rv == STORE_EEXIST)
         return cli_fail(CLI_CONFLICT, "there is a user %s already", account.email);
-    return changed(c, rv, user,
+    return changed(c, rv, user, "user_created", detail(c, "role", account.role),
                    apr_pstrcat(c->pool, "made, ", account.role,
                                account.email_verified ? "" : ", e-mail address not confirmed",
                                NULL));
@@ -291,7 +304,7 @@ static int set_disabled(cli *c, int disabled, const char *what)
     if (status != CLI_OK)
         return status;
     rv = account_set_disabled(c->store, c->pool, store_doc_id(user), disabled, &user);
-    return changed(c, rv, user, what);
+    return changed(c, rv, user, disabled ? "user_disabled" : "user_enabled", NULL, what);
 }
 
 int cmd_user_disable(cli *c)
@@ -317,7 +330,8 @@ int cmd_user_set_password(cli *c)
     if (status != CLI_OK)
         return status;
     rv = account_set_password(c->store, c->pool, store_doc_id(user), hash, &user);
-    return changed(c, rv, user, "has a new password; every session has ended");
+    return changed(c, rv, user, "authn_password_change", NULL,
+                   "has a new password; every session has ended");
 }
 
 int cmd_user_set_role(cli *c)
@@ -333,6 +347,6 @@ int cmd_user_set_role(cli *c)
     if (status != CLI_OK)
         return status;
     rv = account_set_role(c->store, c->pool, store_doc_id(user), role, &user);
-    return changed(c, rv, user,
+    return changed(c, rv, user, "authz_change", detail(c, "role", role),
                    apr_pstrcat(c->pool, "is ", role, " now; every session has ended", NULL));
 }

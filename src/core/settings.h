@@ -7,6 +7,8 @@
 #include <apr_pools.h>
 #include <apr_tables.h>
 
+typedef enum { BIZ_WORK_OFF, BIZ_WORK_AUTO, BIZ_WORK_ON } biz_work_mode;
+
 typedef struct {
     const char *business;        /* what keeps this business apart from others: its store, shown */
     const char *server_name;     /* of the virtual host, for the log */
@@ -25,6 +27,9 @@ typedef struct {
     long max_body;              /* bytes */
     int require_verified;       /* BizApiRequireVerifiedEmail */
     int quiet_from, quiet_to;   /* BizApiQuietHours: minutes of the day; equal: never */
+    int audit_days;             /* older rows of the audit log go; 0: none does */
+    const char *breached_url;   /* asked whether a password has leaked; NULL: nobody is */
+    biz_work_mode proof_of_work;
 } biz_settings;
 
 /* The value of a secret such as "SENDGRID_API_KEY", NULL where it is not set. */

@@ -8,6 +8,8 @@
 
 #include <mod_watchdog.h>
 
+#include "audit/audit.h"
+
 APLOG_USE_MODULE(bizapi);
 
 /* No tick goes on for longer while others wait for their turn. */
@@ -44,10 +46,20 @@ static int sweep(business *b, apr_pool_t *pool)
            removed == SWEEP_BATCH; /* the store says itself what is wrong with it */
 }
 
+static int sweep_audit(business *b, apr_pool_t *pool)
+{
+    int days = b->settings->audit_days, removed = 0;
+
+    return days > 0 &&
+           audit_sweep(b->env.audit, pool, apr_time_now() - apr_time_from_sec(days * 86400LL),
+                       SWEEP_BATCH, &removed) == APR_SUCCESS &&
+           removed == SWEEP_BATCH;
+}
+
 static const struct {
     int seconds; /* between two runs; 0: each tick */
     int (*run)(business *b, apr_pool_t *pool);
-} jobs[] = {{0, work_outbox}, {SWEEP_SECONDS, sweep}};
+} jobs[] = {{0, work_outbox}, {SWEEP_SECONDS, sweep}, {SWEEP_SECONDS, sweep_audit}};
 
 enum { JOBS = sizeof(jobs) / sizeof(jobs[0]) };
 

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <apr_strings.h>
 
-#include "core/locale.h"
 #include "core/str.h"
 #include "core/valid.h"
 #include "cors/cors.h"
@@ -33,7 +32,10 @@ APLOG_USE_MODULE(bizapi);
     M(mail, "BizApiMail", "BIZAPI_MAIL")                                                           \
     M(mail_from, "BizApiMailFrom", "SENDGRID_FROM_EMAIL")                                          \
     M(templates, "BizApiMailTemplates", NULL)                                                      \
-    M(quiet_hours, "BizApiQuietHours", "BIZAPI_QUIET_HOURS")
+    M(quiet_hours, "BizApiQuietHours", "BIZAPI_QUIET_HOURS")                                       \
+    M(audit_days, "BizApiAuditRetention", NULL)                                                    \
+    M(breached, "BizApiBreachedPasswords", NULL)                                                   \
+    M(work, "BizApiProofOfWork", NULL)
 
 typedef struct {
 #define MEMBER_(member, directive, variable) const char *member;
@@ -51,7 +53,7 @@ typedef struct {
 } server_conf;
 
 enum { MAX_BODY_DEFAULT = 65536, MAX_BODY_LEAST = 1024, MAX_BODY_MOST = 16 << 20 };
-enum { SLOTS_DEFAULT = 65536 };
+enum { SLOTS_DEFAULT = 65536, AUDIT_DAYS_DEFAULT = 365 };
 #define QUIET_DEFAULT "21:00-08:00"
 
 static server_conf *conf_of(const server_rec *s)
@@ -111,37 +113,10 @@ static const char *wrong(cmd_parms *cmd, const char *value, const char *why)
     return apr_psprintf(cmd->pool, "%s: '%s': %s", cmd->cmd->name, value, why);
 }
 
-/* What is wrong with the value of a text member, NULL when good. Used for variables too. */
-static const char *text_error(apr_pool_t *pool, const char *directive, const char *value)
-{
-    const char *why = NULL;
-    int from, to;
-
-    if (!strcmp(directive, "BizApiQuietHours"))
-        return consent_quiet_parse(value, &from, &to);
-    if (!strcmp(directive, "BizApiStore"))
-        return store_url_error(pool, value);
-    if (!strcmp(directive, "BizApiStateDir") || !strcmp(directive, "BizApiMailTemplates"))
-        return value[0] == '\0' ? "must be the path of a directory" : NULL;
-    if (!strcmp(directive, "BizApiPortalDomain"))
-        return cors_add_domain(pool, apr_array_make(pool, 2, sizeof(const char *)), value);
-    if (!strcmp(directive, "BizApiFrontendURL") || !strcmp(directive, "BizApiPublicURL"))
-        return biz_valid_url(pool, value, BIZ_URL_BASE, &why) == NULL ? why : NULL;
-    if (!strcmp(directive, "BizApiMail"))
-        return mail_spec_error(pool, value);
-    if (!strcmp(directive, "BizApiMailFrom"))
-        return mail_address_of(pool, value) == NULL
-                   ? "must be an address, alone or as \"Name <a@b.example>\""
-                   : NULL;
-    if (!strcmp(directive, "BizApiRateBackend"))
-        return strcmp(value, "shm") != 0 ? limit_redis_url_error(pool, value) : NULL;
-    return NULL;
-}
-
 static const char *set_text(cmd_parms *cmd, void *dummy, const char *value)
 {
     server_conf *conf = own_conf(cmd);
-    const char *directive = cmd->cmd->name, *why = text_error(cmd->pool, directive, value);
+    const char *directive = cmd->cmd->name, *why = bizapi_text_error(cmd->pool, directive, value);
 
     if (why != NULL)
         return wrong(cmd,
@@ -220,42 +195,13 @@ static const char *set_require_verified(cmd_parms *cmd, void *dummy, int on)
     return NULL;
 }
 
-static int is_colour(const char *text)
-{
-    return text[0] == '#' && strlen(text) == 7 && strspn(text + 1, "0123456789abcdefABCDEF") == 6;
-}
-
-/* NULL, or what is wrong with a fact of the business. */
-static const char *brand_error(apr_pool_t *pool, const char *key, const char *value)
-{
-    const char *why = NULL;
-
-    if (!strcmp(key, "timezone"))
-        return biz_zone_is_known(value) ? NULL : "must be a time zone such as Europe/Berlin";
-    if (!strcmp(key, "currency"))
-        return biz_currency_is_known(value) ? NULL : "must be a currency of ISO 4217 such as eur";
-    if (!strcmp(key, "locale"))
-        return biz_locale_canonical(pool, value) != NULL ? NULL
-                                                         : "must be a language tag such as de";
-    if (!strcmp(key, "email"))
-        return biz_valid_email(pool, value) != NULL ? NULL : "must be an e-mail address";
-    if (!strcmp(key, "primary") || !strcmp(key, "accent"))
-        return is_colour(value) ? NULL : "must be a colour such as #1a5fb4";
-    if (!strcmp(key, "logo"))
-        return biz_valid_url(pool, value, BIZ_URL_BASE, &why) != NULL ? NULL : why;
-    if (!strcmp(key, "name") || !strcmp(key, "phone") || !strcmp(key, "address"))
-        return biz_valid_line(value, 1, 200) ? NULL : "must be one line of 1 to 200 characters";
-    return "is no key; the keys are name, timezone, currency, locale, phone, email, address, logo, "
-           "primary and accent";
-}
-
 static const char *set_brand(cmd_parms *cmd, void *dummy, const char *key, const char *value)
 {
     const char *why;
 
     key = apr_pstrdup(cmd->pool, key);
     ap_str_tolower((char *)key);
-    why = brand_error(cmd->pool, key, value);
+    why = bizapi_brand_error(cmd->pool, key, value);
     if (why != NULL)
         return wrong(cmd, apr_pstrcat(cmd->pool, key, " ", value, NULL), why);
     apr_table_set(own_conf(cmd)->brand, key, value);
@@ -348,6 +294,9 @@ const command_rec bizapi_directives[] = {
     TEXT("BizApiMailFrom", "sender of mails: \"Name <a@b>\""),
     TEXT("BizApiMailTemplates", "directory of the mail templates"),
     TEXT("BizApiQuietHours", "HH:MM-HH:MM or off: when nobody is woken by SMS, push or voice"),
+    TEXT("BizApiAuditRetention", "days that the audit log is kept, or forever"),
+    TEXT("BizApiBreachedPasswords", "off, or the URL of a list of leaked passwords"),
+    TEXT("BizApiProofOfWork", "off, auto or on: work before a sign-up or sign-in"),
     AP_INIT_TAKE2("BizApiSecret", set_secret, NULL, RSRC_CONF, "NAME file:PATH or NAME env:VAR"),
     AP_INIT_TAKE2("BizApiProviderURL", set_provider_url, NULL, RSRC_CONF,
                   "NAME URL: another address of a provider"),
@@ -370,7 +319,7 @@ static const char *text_of(apr_pool_t *pool, const char *configured, const char 
         return configured;
     if (value == NULL || value[0] == '\0')
         return NULL;
-    trouble = text_error(pool, directive, value);
+    trouble = bizapi_text_error(pool, directive, value);
     if (trouble != NULL)
         *why = apr_psprintf(pool, "the variable %s: '%s': %s", variable,
                             store_url_shown(pool, value), trouble);
@@ -528,6 +477,13 @@ biz_settings *bizapi_settings(apr_pool_t *pool, server_rec *s, const char **why)
     set->require_verified = conf->require_verified > 0;
     consent_quiet_parse(text.quiet_hours != NULL ? text.quiet_hours : QUIET_DEFAULT,
                         &set->quiet_from, &set->quiet_to);
+    set->audit_days =
+        text.audit_days != NULL ? bizapi_audit_days(text.audit_days) : AUDIT_DAYS_DEFAULT;
+    set->breached_url = text.breached != NULL && strcasecmp(text.breached, "off") != 0
+                            ? url_or(pool, text.breached, NULL)
+                            : NULL;
+    set->proof_of_work =
+        text.work != NULL ? (biz_work_mode)bizapi_work_mode(text.work) : BIZ_WORK_OFF;
     if (*why == NULL)
         set->origins = origins_of(pool, conf, text.portal_domain, why);
     if (*why == NULL)

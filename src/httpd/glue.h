@@ -66,6 +66,15 @@ int bizapi_has_own(const server_rec *s); /* 1 where the section has directives o
 void bizapi_set_business(server_rec *s, business *b);
 const char *bizapi_templates_dir(apr_pool_t *pool, const server_rec *s);
 
+/* ---- values.c ---- */
+/* What is wrong with the value of a directive that takes one text, or of its variable; NULL when
+ * good. */
+const char *bizapi_text_error(apr_pool_t *pool, const char *directive, const char *value);
+/* The same for a fact of the business (BizApiBusiness). */
+const char *bizapi_brand_error(apr_pool_t *pool, const char *key, const char *value);
+int bizapi_audit_days(const char *text); /* -1 where it is none; 0 for "forever" */
+int bizapi_work_mode(const char *text);  /* a biz_work_mode, or -1 */
+
 /* ---- startup.c: check_config and post_config ---- */
 int bizapi_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *main);
 int bizapi_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *main);

@@ -87,14 +87,16 @@ ROUTES = [
     Route("POST", "/auth/resend-verification", fields={"email": (EMAIL, True, False)}),
     Route("GET", "/auth/sessions", "signed in"),
     Route("DELETE", "/auth/sessions/{id}", "signed in"),
+    Route("GET", "/auth/events", "signed in"),
     Route("GET", "/auth/jwks.json"),
+    Route("GET", "/admin/audit", "admin"),
     Route("GET", "/integrations/status"),
     Route("GET", "/health/live"),
     Route("GET", "/health/ready"),
     Route("GET", "/openapi.json"),
 ]
 BODY_ROUTES = [r for r in ROUTES if r.fields]
-SIGNED_IN_ROUTES = [r for r in ROUTES if r.who == "signed in"]
+SIGNED_IN_ROUTES = [r for r in ROUTES if r.who != "anyone"]
 PATHS = sorted({r.path for r in ROUTES})
 
 
@@ -114,7 +116,8 @@ def routes_of_source():
     text = (REPO / "src/routes.c").read_text()
     table = text[text.index("biz_routes[]"):]
     found = re.findall(r'\{"(\w+)", API "([^"]+)", \w+, (BIZ_\w+),\s*([^,]+),', table)
-    return {(method, path, {"BIZ_ANYONE": "anyone", "BIZ_SIGNED_IN": "signed in"}[who],
+    return {(method, path, {"BIZ_ANYONE": "anyone", "BIZ_SIGNED_IN": "signed in",
+                            "BIZ_STAFF": "staff", "BIZ_ADMIN": "admin"}[who],
              "BIZ_IDEMPOTENT" in flags) for method, path, who, flags in found}
 
 
@@ -154,6 +157,16 @@ class Person:
 
     def document(self):
         return row(self.server, "users", email=self.email.lower())
+
+
+class Admin(Person):
+    """Made by the operator."""
+
+    def __init__(self, server, role="admin", email=None, password=PASSWORD):
+        self.server, self.api = server, server.api()
+        self.email, self.password, self.name = email or address("admin"), password, "Ada Min"
+        server.add_user(self.email, password, role, self.name)
+        self.login()
 
 
 def login(api, email, password, **more):
