@@ -6,6 +6,7 @@
 #   make install [DESTDIR=] [PREFIX=/usr/local]     make uninstall     make lint
 #   make asan     make tsan     (the tests under a sanitizer)
 #   make fuzz [FUZZ=email] [FUZZ_SECONDS=60]     (looks for new inputs; make test replays the known)
+#   make mail-templates     (after a change in conf/mail/src)
 #   make bare     (make test in an empty Debian 12, made by debootstrap)
 
 .DELETE_ON_ERROR:
@@ -20,7 +21,7 @@ PREFIX ?= /usr/local
 DATADIR = $(PREFIX)/share/bizapi
 APXS   ?= $(firstword $(wildcard $(foreach d,$(subst :, ,$(PATH)) /usr/sbin /usr/bin,$(d)/apxs $(d)/apxs2)))
 PKG_CONFIG ?= pkg-config
-LIBS_PC = jansson libcurl libmongoc-1.0 libsodium cjose sqlite3 hiredis icu-i18n icu-uc gmime-3.0 openssl \
+LIBS_PC = jansson libcurl libmongoc-1.0 libsodium cjose sqlite3 hiredis icu-i18n icu-uc gmime-3.0 libical openssl \
           libqrencode libfido2 libcbor
 
 # Asked once, and only when something is built.
@@ -181,7 +182,7 @@ install: all
 	install -m 644 $(B)/mod_bizapi.so "$(MODDIR)/mod_bizapi.so.new"
 	mv -f "$(MODDIR)/mod_bizapi.so.new" "$(MODDIR)/mod_bizapi.so"
 	install -m 755 $(B)/bizapictl "$(DESTDIR)$(PREFIX)/bin/bizapictl"
-	install -m 644 conf/mail/* "$(DESTDIR)$(DATADIR)/mail"
+	install -m 644 conf/mail/*.* "$(DESTDIR)$(DATADIR)/mail"
 	install -m 644 conf/bizapi-ssl-vhost.conf.example conf/env.example conf/quickstart/hard.conf \
 	    "$(DESTDIR)$(DATADIR)"
 	install -d "$(DESTDIR)$(DATADIR)/fail2ban"
@@ -218,6 +219,16 @@ lint:
 	    --suppressions-list=tests/cppcheck.supp -Isrc mod_bizapi.c src
 	shellcheck $(SHELL_FILES)
 
+# conf/mail/*.html from the MJML of conf/mail/src; needs npm, which no server does.
+mail-templates: $(B)/mjml/node_modules/.package-lock.json
+	NODE_PATH=$(B)/mjml/node_modules node conf/mail/src/compile.js
+
+$(B)/mjml/node_modules/.package-lock.json: conf/mail/src/package-lock.json
+	@mkdir -p $(B)/mjml
+	cp conf/mail/src/package.json conf/mail/src/package-lock.json $(B)/mjml
+	npm ci --prefix $(B)/mjml --no-audit --no-fund
+	@touch $@
+
 # The README's table of routes, from src/routes.c.
 docs:
 	$(PYTHON) tests/guards/readme.py
@@ -226,5 +237,5 @@ clean:
 	rm -rf $(B)
 
 FORCE:
-.PHONY: all run test tests asan tsan fuzz bare install uninstall lint docs clean FORCE
+.PHONY: all run test tests asan tsan fuzz bare install uninstall lint mail-templates docs clean FORCE
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

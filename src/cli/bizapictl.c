@@ -65,6 +65,13 @@ static const cli_command commands[] = {
      "configured), dead (given up), dropped (there was nothing to send), cancelled."},
     {"outbox retry", "[ID]", "Send messages again that were given up or skipped", cmd_outbox_retry,
      0, 1, opts_outbox_retry, "The server sends them within some seconds."},
+    {"mail lint", NULL, "Check the templates and texts of the mails", cmd_mail_lint, 0, 0,
+     opts_mail_lint,
+     "Names the file, the line and what is wrong, with exit status 1. The server checks the same "
+     "at\n\"apachectl configtest\" and takes what is changed at \"apachectl graceful\"."},
+    {"mail preview", "[NAME]", "Show a mail with invented data, or list the mails",
+     cmd_mail_preview, 0, 1, opts_mail_preview,
+     "Without NAME, and with --json, every mail in every language and scenario, one a line."},
     {"audit verify", NULL, "Read the audit log and tell whether it is whole and unchanged",
      cmd_audit_verify, 0, 0, opts_audit_verify,
      "Finds rows that were removed, changed, moved or cut off, also beside the running server. "

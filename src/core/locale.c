@@ -14,6 +14,7 @@
 #include <unicode/udatpg.h>
 #include <unicode/uenum.h>
 #include <unicode/uloc.h>
+#include <unicode/unum.h>
 #include <unicode/uregion.h>
 #include <unicode/uscript.h>
 #include <unicode/ustring.h>
@@ -194,6 +195,21 @@ static int32_t pattern_for(const char *locale, const char *skeleton, const char 
     return ok(e) ? len : 0;
 }
 
+/* A space that does not break would turn a text message into UTF-16; marks of direction (ALM, LRM,
+ * RLM) are the mail's business. Gives the length. */
+static int32_t plain_spaces(UChar *text, int32_t len)
+{
+    int32_t to = 0;
+
+    for (int32_t i = 0; i < len; i++) {
+        if (text[i] == 0x61c || text[i] == 0x200e || text[i] == 0x200f) {
+            continue;
+        }
+        text[to++] = text[i] == 0x202f || text[i] == 0xa0 ? ' ' : text[i];
+    }
+    return to;
+}
+
 static const char *format_with(apr_pool_t *pool, UDate when, const char *locale, const UChar *zone,
                                const UChar *pattern, int32_t pattern_len)
 {
@@ -209,13 +225,7 @@ static const char *format_with(apr_pool_t *pool, UDate when, const char *locale,
     if (!ok(e)) {
         return NULL;
     }
-    /* A space that does not break would turn a text message into UTF-16. */
-    for (int32_t i = 0; i < len; i++) {
-        if (text[i] == 0x202f || text[i] == 0xa0) {
-            text[i] = ' ';
-        }
-    }
-    u_strToUTF8(out, sizeof(out), NULL, text, len, &e);
+    u_strToUTF8(out, sizeof(out), NULL, text, plain_spaces(text, len), &e);
     return ok(e) ? apr_pstrdup(pool, out) : NULL;
 }
 
@@ -256,28 +266,169 @@ int biz_zone_minute(apr_time_t t, const char *zone)
     return (int)((minute % 1440 + 1440) % 1440);
 }
 
-const char *biz_format_instant(apr_pool_t *pool, apr_time_t t, const char *locale, const char *zone)
+/* What stands between a day and a time. */
+static const char *comma_of(const char *language)
+{
+    UErrorCode e = U_ZERO_ERROR;
+    UScriptCode script;
+
+    return uscript_getCode(language, &script, 1, &e) == 1 && ok(e) && script == USCRIPT_ARABIC
+               ? "\xd8\x8c "
+               : ", ";
+}
+
+/* A locale and a zone as ICU wants them; what is not known is "en" and UTC. */
+typedef struct {
+    apr_pool_t *pool;
+    const char *language, *zone;
+    UChar zone_id[ZONE_MAX];
+} place;
+
+static place place_of(apr_pool_t *pool, const char *locale, const char *zone)
+{
+    place p = {.pool = pool, .language = biz_locale_canonical(pool, locale)};
+
+    p.language = p.language ? p.language : "en";
+    p.zone = biz_zone_is_known(zone) ? zone : "UTC";
+    name_to_uchars(p.zone, p.zone_id, ZONE_MAX);
+    return p;
+}
+
+/* `skeleton` in the locale's own order, or in English where ICU has none. */
+static const char *formatted(const place *p, apr_time_t t, const char *skeleton,
+                             const char *plain_english)
 {
     UDate when = (UDate)(t / 1000 - (t % 1000 < 0));
-    const char *language = biz_locale_canonical(pool, locale);
-    const char *day, *clock, *shown;
-    UChar zone_id[ZONE_MAX], pattern[PATTERN_MAX];
+    const char *languages[] = {p->language, "en"}, *text = NULL;
+    UChar pattern[PATTERN_MAX];
+
+    for (int i = 0; i < 2 && !text; i++) {
+        int32_t len = pattern_for(languages[i], skeleton, plain_english, pattern);
+
+        text = len > 0 ? format_with(p->pool, when, languages[i], p->zone_id, pattern, len) : NULL;
+    }
+    return text ? text : biz_time_format(p->pool, t);
+}
+
+static const char *day_of(const place *p, apr_time_t t)
+{
+    return formatted(p, t, "yMMMMEEEEd", "EEEE d MMMM y");
+}
+
+static const char *clock_of(const place *p, apr_time_t t)
+{
+    return formatted(p, t, "jmm", "HH:mm");
+}
+
+static const char *offset_of(const place *p, apr_time_t t)
+{
+    return offset_text(p->pool, (UDate)(t / 1000 - (t % 1000 < 0)), p->zone_id);
+}
+
+/* "Europe/Berlin, UTC+2", or "UTC". */
+static const char *zone_shown(const place *p, apr_time_t from, apr_time_t to)
+{
+    const char *one = offset_of(p, from), *other = offset_of(p, to);
+    int same = strcmp(one, other) == 0;
+
+    return strcmp(p->zone, "UTC") == 0
+               ? p->zone
+               : apr_pstrcat(p->pool, p->zone, ", ", one, same ? "" : "/", same ? "" : other, NULL);
+}
+
+const char *biz_format_instant(apr_pool_t *pool, apr_time_t t, const char *locale, const char *zone)
+{
+    place p = place_of(pool, locale, zone);
+
+    return apr_pstrcat(pool, day_of(&p, t), comma_of(p.language), clock_of(&p, t), " (",
+                       zone_shown(&p, t, t), ")", NULL);
+}
+
+const char *biz_format_span(apr_pool_t *pool, apr_time_t from, apr_time_t to, const char *locale,
+                            const char *zone)
+{
+    place p = place_of(pool, locale, zone);
+    const char *day = day_of(&p, from), *last = day_of(&p, to), *comma = comma_of(p.language);
+    int same = strcmp(day, last) == 0;
+
+    return apr_pstrcat(pool, day, comma, clock_of(&p, from), same ? "-" : " - ", same ? "" : last,
+                       same ? "" : comma, clock_of(&p, to), " (", zone_shown(&p, from, to), ")",
+                       NULL);
+}
+
+const char *biz_format_day(apr_pool_t *pool, apr_time_t t, const char *locale, const char *zone)
+{
+    place p = place_of(pool, locale, zone);
+
+    return day_of(&p, t);
+}
+
+const char *biz_format_short(apr_pool_t *pool, apr_time_t t, const char *locale, const char *zone)
+{
+    place p = place_of(pool, locale, zone);
+
+    return apr_pstrcat(pool, formatted(&p, t, "MMMd", "d MMM"), comma_of(p.language),
+                       clock_of(&p, t), NULL);
+}
+
+/* ---- money ---- */
+
+/* ISO 4217 and not CLDR, which has the digits that are used in shops: 0 for IQD. */
+int biz_currency_exponent(const char *currency)
+{
+    static const char none[] = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF "
+                               "XPF ",
+                      three[] = "BHD IQD JOD KWD LYD OMR TND ", four[] = "CLF UYW ";
+    char code[5] = "??? ";
+
+    for (int i = 0; i < 3 && currency[i]; i++) {
+        code[i] = (char)(currency[i] & ~0x20);
+    }
+    return strstr(none, code) ? 0 : strstr(three, code) ? 3 : strstr(four, code) ? 4 : 2;
+}
+
+/* Minor units as a decimal number: -5 of EUR is "-0.05". */
+static const char *decimal_text(apr_pool_t *pool, int64_t amount, int exponent)
+{
+    uint64_t size = amount < 0 ? 0 - (uint64_t)amount : (uint64_t)amount, unit = 1;
+
+    for (int i = 0; i < exponent; i++) {
+        unit *= 10;
+    }
+    return exponent == 0 ? apr_psprintf(pool, "%s%" APR_UINT64_T_FMT, amount < 0 ? "-" : "", size)
+                         : apr_psprintf(pool, "%s%" APR_UINT64_T_FMT ".%0*" APR_UINT64_T_FMT,
+                                        amount < 0 ? "-" : "", size / unit, exponent, size % unit);
+}
+
+const char *biz_format_money(apr_pool_t *pool, int64_t amount, const char *currency,
+                             const char *locale)
+{
+    const char *language = biz_locale_canonical(pool, locale), *number;
+    int exponent = biz_currency_is_known(currency) ? biz_currency_exponent(currency) : 0;
+    UErrorCode e = U_ZERO_ERROR;
+    UNumberFormat *format;
+    UChar code[4] = {0}, text[TEXT_MAX];
+    char out[TEXT_MAX * 3 + 1];
     int32_t len;
 
-    language = language ? language : "en";
-    zone = biz_zone_is_known(zone) ? zone : "UTC";
-    name_to_uchars(zone, zone_id, ZONE_MAX);
-
-    len = pattern_for(language, "yMMMMEEEEd", "EEEE d MMMM y", pattern);
-    day = len > 0 ? format_with(pool, when, language, zone_id, pattern, len) : NULL;
-    len = pattern_for(language, "jmm", "HH:mm", pattern);
-    clock = len > 0 ? format_with(pool, when, language, zone_id, pattern, len) : NULL;
-    if (!day || !clock) {
-        return strcmp(language, "en") == 0 ? biz_time_format(pool, t)
-                                           : biz_format_instant(pool, t, "en", zone);
+    if (!biz_currency_is_known(currency)) {
+        return NULL;
     }
-    shown = strcmp(zone, "UTC") == 0
-                ? zone
-                : apr_pstrcat(pool, zone, ", ", offset_text(pool, when, zone_id), NULL);
-    return apr_pstrcat(pool, day, ", ", clock, " (", shown, ")", NULL);
+    number = decimal_text(pool, amount, exponent);
+    for (int i = 0; i < 3; i++) {
+        code[i] = (UChar)(currency[i] & ~0x20);
+    }
+    format = unum_open(UNUM_CURRENCY_ISO, NULL, 0, language ? language : "en", NULL, &e);
+    if (U_SUCCESS(e)) {
+        unum_setTextAttribute(format, UNUM_CURRENCY_CODE, code, 3, &e);
+        unum_setAttribute(format, UNUM_FRACTION_DIGITS, exponent);
+    }
+    len = U_SUCCESS(e) ? unum_formatDecimal(format, number, (int32_t)strlen(number), text, TEXT_MAX,
+                                            NULL, &e)
+                       : 0;
+    unum_close(format);
+    if (ok(e)) {
+        u_strToUTF8(out, sizeof(out), NULL, text, plain_spaces(text, len), &e);
+    }
+    return ok(e) ? apr_pstrdup(pool, out) : NULL;
 }

@@ -32,6 +32,7 @@ APLOG_USE_MODULE(bizapi);
     M(mail, "BizApiMail", "BIZAPI_MAIL")                                                           \
     M(mail_from, "BizApiMailFrom", "SENDGRID_FROM_EMAIL")                                          \
     M(templates, "BizApiMailTemplates", NULL)                                                      \
+    M(overrides, "BizApiMailOverrides", NULL)                                                      \
     M(quiet_hours, "BizApiQuietHours", "BIZAPI_QUIET_HOURS")                                       \
     M(audit_days, "BizApiAuditRetention", NULL)                                                    \
     M(breached, "BizApiBreachedPasswords", NULL)                                                   \
@@ -293,6 +294,7 @@ const command_rec bizapi_directives[] = {
     TEXT("BizApiMail", "sendgrid, smtp://..., file:DIR or off"),
     TEXT("BizApiMailFrom", "sender of mails: \"Name <a@b>\""),
     TEXT("BizApiMailTemplates", "directory of the mail templates"),
+    TEXT("BizApiMailOverrides", "directory of your own templates and texts, before the others"),
     TEXT("BizApiQuietHours", "HH:MM-HH:MM or off: when nobody is woken by SMS, push or voice"),
     TEXT("BizApiAuditRetention", "days that the audit log is kept, or forever"),
     TEXT("BizApiBreachedPasswords", "off, or the URL of a list of leaked passwords"),
@@ -505,11 +507,13 @@ unsigned bizapi_rate_slots(const server_rec *main)
     return conf_of(main)->slots != 0 ? conf_of(main)->slots : SLOTS_DEFAULT;
 }
 
-const char *bizapi_templates_dir(apr_pool_t *pool, const server_rec *s)
+void bizapi_templates_dirs(apr_pool_t *pool, const server_rec *s, const char **dir,
+                           const char **own)
 {
-    const char *dir = conf_of(s)->templates;
+    const char *shipped = conf_of(s)->templates, *overrides = conf_of(s)->overrides;
 
-    return dir != NULL ? ap_server_root_relative(pool, dir) : BIZ_DATA_DIR "/mail";
+    *dir = shipped != NULL ? ap_server_root_relative(pool, shipped) : BIZ_DATA_DIR "/mail";
+    *own = overrides != NULL ? ap_server_root_relative(pool, overrides) : NULL;
 }
 
 void bizapi_set_business(server_rec *s, business *b)

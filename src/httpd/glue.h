@@ -64,7 +64,9 @@ unsigned bizapi_rate_slots(const server_rec *main);
 biz_settings *bizapi_settings(apr_pool_t *pool, server_rec *s, const char **why);
 int bizapi_has_own(const server_rec *s); /* 1 where the section has directives of ours */
 void bizapi_set_business(server_rec *s, business *b);
-const char *bizapi_templates_dir(apr_pool_t *pool, const server_rec *s);
+/* The shipped templates, and the operator's own or NULL. */
+void bizapi_templates_dirs(apr_pool_t *pool, const server_rec *s, const char **dir,
+                           const char **own);
 
 /* ---- values.c ---- */
 /* What is wrong with the value of a directive that takes one text, or of its variable; NULL when

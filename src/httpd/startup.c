@@ -17,6 +17,7 @@
 #include "core/random.h"
 #include "integrations/client.h"
 #include "integrations/registry.h"
+#include "mail/render.h"
 #include "openapi.h"
 #include "slotmem.h"
 
@@ -104,7 +105,7 @@ static int check_walls(const business *b)
 static int check_business(apr_pool_t *pool, server_rec *s, business *b)
 {
     apr_array_header_t *complaints;
-    const char *why = NULL;
+    const char *why = NULL, *dir, *own;
     int i;
 
     b->server = s;
@@ -114,11 +115,14 @@ static int check_business(apr_pool_t *pool, server_rec *s, business *b)
     why = bizapi_state_dir_error(pool, b->settings->state_dir);
     if (why != NULL)
         return refuse(s, "BizApiStateDir", b->settings->state_dir, why);
-    b->templates = mail_templates_load(pool, bizapi_templates_dir(pool, s), &why);
+    bizapi_templates_dirs(pool, s, &dir, &own);
+    b->templates = mail_templates_load(pool, dir, own, &why);
     if (b->templates != NULL)
-        why = outbox_templates_error(pool, b->templates, b->settings);
+        why = mail_samples_error(pool, b->templates, b->settings);
     if (b->templates == NULL || why != NULL)
-        return refuse(s, "BizApiMailTemplates", bizapi_templates_dir(pool, s), why);
+        return refuse(
+            s, own != NULL ? "BizApiMailTemplates or BizApiMailOverrides" : "BizApiMailTemplates",
+            own != NULL ? apr_pstrcat(pool, dir, " or ", own, NULL) : dir, why);
     if (mail_transport_new(pool, b->settings, &why) == NULL)
         return refuse(s, "BizApiMail", b->settings->business, why);
     b->openapi = openapi_make(pool, b->settings);

@@ -51,7 +51,8 @@ const char *bizapi_text_error(apr_pool_t *pool, const char *directive, const cha
         return consent_quiet_parse(value, &from, &to);
     if (!strcmp(directive, "BizApiStore"))
         return store_url_error(pool, value);
-    if (!strcmp(directive, "BizApiStateDir") || !strcmp(directive, "BizApiMailTemplates"))
+    if (!strcmp(directive, "BizApiStateDir") || !strcmp(directive, "BizApiMailTemplates") ||
+        !strcmp(directive, "BizApiMailOverrides"))
         return value[0] == '\0' ? "must be the path of a directory" : NULL;
     if (!strcmp(directive, "BizApiPortalDomain"))
         return cors_add_domain(pool, apr_array_make(pool, 2, sizeof(const char *)), value);

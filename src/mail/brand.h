@@ -9,10 +9,12 @@
  * cannot carry anything from outside. */
 int mail_brand_is_style(const char *name);
 
-/* Adds to `values`: business_name, business_short (at most 30 characters), business_address,
- * _phone, _phone_url, _email, _email_url where they are known, site_url, primary, primary_label,
- * primary_text, primary_dark, and for `lang` lang, dir, start, end. */
-void mail_brand_values(apr_pool_t *pool, const biz_settings *settings, const char *lang,
-                       apr_table_t *values);
+/* Adds to `values`: business_name, business_short (at most 20 characters), business_address,
+ * _phone, _phone_url, _email, _email_url where they are known; logo_url, or wordmark where there is
+ * no logo that may be shown; site_url; primary, primary_label, primary_text, primary_dark, accent,
+ * accent_dark: legible ones, made of the business's two colours; and for `lang` lang, dir, start,
+ * end. 1 where the language is written from right to left. */
+int mail_brand_values(apr_pool_t *pool, const biz_settings *settings, const char *lang,
+                      apr_table_t *values);
 
 #endif

@@ -10,14 +10,23 @@
 #include "brand.h"
 #include "core/str.h"
 
-typedef enum { PIECE_TEXT, PIECE_VALUE, PIECE_SECTION, PIECE_END, PIECE_CONTENT } piece_kind;
+typedef enum {
+    PIECE_TEXT,
+    PIECE_VALUE,
+    PIECE_WORDS,
+    PIECE_SECTION,
+    PIECE_END,
+    PIECE_CONTENT
+} piece_kind;
 
 typedef struct {
     piece_kind kind;
     const char *text; /* TEXT: the text; else the name */
     size_t len;
     int line;
-    int end; /* SECTION: index of its END */
+    int end;                /* SECTION: index of its END */
+    int isolated;           /* stands in the text of HTML: <bdi> keeps its direction to itself */
+    const mail_text *words; /* WORDS */
 } piece;
 
 /* ---- where in HTML a mark stands ---- */
@@ -100,6 +109,12 @@ static void html_walk(html_state *state, const char *at, const char *end)
     }
 }
 
+/* 1 where a tag may stand. In a title it would be text. */
+static int takes_tags(const html_state *state)
+{
+    return state->place == IN_TEXT && !is_word(state->tag, "title");
+}
+
 static int is_url_name(const char *name)
 {
     size_t len = strlen(name);
@@ -116,8 +131,8 @@ static const char *html_refuses(const html_state *state, const char *name)
     case IN_TAG:
     case IN_SINGLE:
         return "a value inside of a tag must stand between double quotes";
-    case IN_COMMENT:
-        return "a value must not stand in a comment";
+    case IN_COMMENT: /* Outlook reads some of them */
+        return mail_brand_is_style(name) ? NULL : "a value must not stand in a comment";
     case IN_STYLE:
         break;
     case IN_DOUBLE:
@@ -147,6 +162,7 @@ typedef struct {
     int line;                /* of `at` */
     html_state html;
     apr_array_header_t *open; /* int: indexes of sections that are not closed yet */
+    const mail_lookup *lookup;
     int contents;
     const char *why;
 } compiler;
@@ -224,13 +240,52 @@ static int content_mark(compiler *c, const char *mark)
     return 1;
 }
 
+/* Texts that are made of values themselves: their direction is the mail's. */
+static int is_composed(const char *name)
+{
+    return strcmp(name, "subject") == 0 || strcmp(name, "preheader") == 0 ||
+           strcmp(name, "reason") == 0;
+}
+
+static int value_mark(compiler *c, const char *name)
+{
+    const char *refused = c->flags & MAIL_TEXT_HTML ? html_refuses(&c->html, name) : NULL;
+
+    if (refused) {
+        return fails(c, apr_psprintf(c->pool, "{{%s}}: %s", name, refused));
+    }
+    add(c, PIECE_VALUE, name, 0)->isolated =
+        (c->flags & MAIL_TEXT_HTML) && takes_tags(&c->html) && !is_composed(name);
+    return 1;
+}
+
+static int words_mark(compiler *c, const char *name)
+{
+    const char *refused = c->flags & MAIL_TEXT_HTML ? html_refuses(&c->html, name) : NULL;
+    const mail_text *words;
+    piece *p;
+
+    if (refused || !c->lookup) {
+        return fails(c, apr_psprintf(c->pool, "{{>%s}}: %s", name,
+                                     refused ? refused : "texts hold no other texts"));
+    }
+    words = c->lookup->find(c->lookup->context, name);
+    if (!words) {
+        return fails(c, apr_psprintf(c->pool, "{{>%s}}: there is no such text in %s", name,
+                                     c->lookup->where));
+    }
+    p = add(c, PIECE_WORDS, name, 0);
+    p->words = words;
+    p->isolated = takes_tags(&c->html);
+    return 1;
+}
+
 /* One mark, at `mark`; the text before it is still to be added. */
 static int take_mark(compiler *c, const char *mark)
 {
-    int is_section = mark[2] == '#', is_end = mark[2] == '/';
-    const char *begin = mark + 2 + (is_section || is_end), *name, *from = mark, *to;
+    int is_section = mark[2] == '#', is_end = mark[2] == '/', is_words = mark[2] == '>';
+    const char *begin = mark + 2 + (is_section || is_end || is_words), *name, *from = mark, *to;
     size_t len = strspn(begin, "abcdefghijklmnopqrstuvwxyz0123456789_");
-    const char *refused = NULL;
 
     to = begin + len + 2;
     if (len > 0 && begin[len] == '}' && begin[len + 1] == '}' && (is_section || is_end)) {
@@ -245,8 +300,8 @@ static int take_mark(compiler *c, const char *mark)
         return content_mark(c, mark);
     }
     if (len == 0 || begin[len] != '}' || begin[len + 1] != '}') {
-        return fails(c, "this mark is not closed or not known; there are {{name}}, {{#name}} and "
-                        "{{/name}}");
+        return fails(c, "this mark is not closed or not known; there are {{name}}, {{#name}}, "
+                        "{{/name}} and {{>text}}");
     }
     name = apr_pstrmemdup(c->pool, begin, len);
     if (is_section) {
@@ -256,12 +311,8 @@ static int take_mark(compiler *c, const char *mark)
         if (!close_section(c, name)) {
             return 0;
         }
-    } else {
-        refused = c->flags & MAIL_TEXT_HTML ? html_refuses(&c->html, name) : NULL;
-        if (refused) {
-            return fails(c, apr_psprintf(c->pool, "{{%s}}: %s", name, refused));
-        }
-        add(c, PIECE_VALUE, name, 0);
+    } else if (is_words ? !words_mark(c, name) : !value_mark(c, name)) {
+        return 0;
     }
     for (; c->at < to; c->at++) { /* the mark itself is no HTML */
         c->line += *c->at == '\n';
@@ -298,13 +349,14 @@ static int compile_all(compiler *c)
 }
 
 mail_text *mail_text_compile(apr_pool_t *pool, const char *file, int first_line, int flags,
-                             const char *source, const char **why)
+                             const char *source, const mail_lookup *lookup, const char **why)
 {
     mail_text *text = apr_pcalloc(pool, sizeof(*text));
     compiler c = {.pool = pool,
                   .text = text,
                   .flags = flags,
                   .source = apr_pstrdup(pool, source),
+                  .lookup = lookup,
                   .line = first_line,
                   .open = apr_array_make(pool, 4, sizeof(int))};
     const char *script = flags & MAIL_TEXT_HTML ? strcasestr(c.source, "<script") : NULL;
@@ -393,47 +445,95 @@ static int is_good_url(const char *value)
     return 0;
 }
 
-const char *mail_text_fill(apr_pool_t *pool, const mail_text *text, const apr_table_t *values,
-                           const char *content, const char **why)
-{
-    buffer b = {.pool = pool};
-    const char *value;
+/* What the pieces go into. Of HTML and RTL one at most. */
+typedef enum { INTO_PLAIN, INTO_RTL, INTO_HTML, INTO_HTML_TEXT } fill_into;
 
-    put(&b, "", 0);
+/* U+2068 and U+2069: a Latin name or number within a line from right to left keeps its order. An
+ * address stays bare, for readers that make links of it. */
+static void put_value(buffer *b, const piece *p, const char *value, fill_into into)
+{
+    const char *open = "", *shut = "";
+
+    if (into == INTO_HTML_TEXT || (into == INTO_HTML && p->isolated)) {
+        open = "<bdi>";
+        shut = "</bdi>";
+    } else if (into == INTO_RTL && !is_url_name(p->text) && !is_composed(p->text)) {
+        open = "\xe2\x81\xa8";
+        shut = "\xe2\x81\xa9";
+    }
+    put(b, open, strlen(open));
+    if (into == INTO_HTML || into == INTO_HTML_TEXT) {
+        put_escaped(b, value);
+    } else {
+        put(b, value, strlen(value));
+    }
+    put(b, shut, strlen(shut));
+}
+
+/* NULL, or what is wrong with the value for this place. */
+static const char *value_error(const piece *p, const char *value)
+{
+    if (!value || !value[0]) {
+        return "has no value";
+    }
+    return biz_utf8_count(value, strlen(value)) < 0 || (is_url_name(p->text) && !is_good_url(value))
+               ? "has a value that may not stand there"
+               : NULL;
+}
+
+static int fill(buffer *b, const mail_text *text, const apr_table_t *values, const char *content,
+                fill_into into, const char **why)
+{
     for (int i = 0; i < text->pieces->nelts; i++) {
         const piece *p = &APR_ARRAY_IDX(text->pieces, i, piece);
+        const char *value = p->kind == PIECE_VALUE || p->kind == PIECE_SECTION
+                                ? apr_table_get(values, p->text)
+                                : NULL;
 
         switch (p->kind) {
         case PIECE_TEXT:
-            put(&b, p->text, p->len);
+            if (text->html || into == INTO_PLAIN || into == INTO_RTL) {
+                put(b, p->text, p->len);
+            } else { /* words */
+                put_escaped(b, apr_pstrmemdup(b->pool, p->text, p->len));
+            }
             break;
         case PIECE_CONTENT:
-            put(&b, content, strlen(content));
+            put(b, content, strlen(content));
             break;
         case PIECE_SECTION:
-            value = apr_table_get(values, p->text);
             if (!value || !value[0]) {
                 i = p->end;
             }
             break;
         case PIECE_END:
             break;
+        case PIECE_WORDS:
+            if (!fill(b, p->words, values, NULL,
+                      into == INTO_HTML && p->isolated ? INTO_HTML_TEXT : into, why)) {
+                return 0;
+            }
+            break;
         case PIECE_VALUE:
-            value = apr_table_get(values, p->text);
-            if (!value || !value[0] || biz_utf8_count(value, strlen(value)) < 0 ||
-                (is_url_name(p->text) && !is_good_url(value))) {
-                *why = apr_psprintf(pool, "%s:%d: {{%s}} %s", text->file, p->line, p->text,
-                                    !value || !value[0] ? "has no value"
-                                                        : "has a value that may not stand there");
-                return NULL;
+            *why = value_error(p, value);
+            if (*why) {
+                *why =
+                    apr_psprintf(b->pool, "%s:%d: {{%s}} %s", text->file, p->line, p->text, *why);
+                return 0;
             }
-            if (text->html) {
-                put_escaped(&b, value);
-            } else {
-                put(&b, value, strlen(value));
-            }
+            put_value(b, p, value, into);
             break;
         }
     }
-    return b.data;
+    return 1;
+}
+
+const char *mail_text_fill(apr_pool_t *pool, const mail_text *text, const apr_table_t *values,
+                           const char *content, int rtl, const char **why)
+{
+    buffer b = {.pool = pool};
+    fill_into into = text->html ? INTO_HTML : rtl ? INTO_RTL : INTO_PLAIN;
+
+    put(&b, "", 0);
+    return fill(&b, text, values, content, into, why) ? b.data : NULL;
 }

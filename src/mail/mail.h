@@ -1,6 +1,7 @@
 /* mail.h: from a template and its values to a message, and from a message to a transport.
- * Three files: template.c (text with {{marks}}), message.c (RFC 5322 and MIME, GMime behind it),
- * transport.c (SMTP, SendGrid, files). Runs in the background thread and in bizapictl only. */
+ * template.c (text with {{marks}}), render.h (one function a mail), message.c (RFC 5322 and MIME,
+ * GMime behind it), transport.c (SMTP, SendGrid, files). Runs in the background thread and in
+ * bizapictl only. */
 #ifndef BIZ_MAIL_H
 #define BIZ_MAIL_H
 
@@ -13,26 +14,41 @@
 
 /* ---- templates ----
  *
- * conf/mail/<name>.txt and <name>.html. The .txt opens with one line each of "Subject: ...",
- * "Preheader: ..." and "Reason: ..." (why its reader got it) and an empty line; both files may hold
- * {{name}} (a value, escaped in HTML) and {{#name}}...{{/name}} (kept where the value is there and
- * not empty). A mark without a value and an unclosed or unknown construct are errors, never an
- * empty place. A value named ..._url is an address of https, http, mailto or tel, and only such a
- * value may stand in href or src. layout.txt and layout.html hold {{{content}}}, the one place that
- * is not escaped.
- * <name>.<language>.txt and .html ("password_reset.de.html", "layout.de.txt") are used for that
- * language; the files without one are English. */
+ * The structure of a mail is conf/mail/<name>.html (compiled from conf/mail/src) and <name>.txt;
+ * its texts are in texts.<language>.ini under [<name>], or under [common] where several mails share
+ * them. Both may hold {{name}} (a value, escaped in HTML) and {{#name}}...{{/name}} (kept where the
+ * value is there and not empty); a structure also {{>text}}, a text of the language. A mark without
+ * a value and an unclosed or unknown construct are errors, never an empty place. A value named
+ * ..._url is an address of https, http, mailto or tel, and only such a value may stand in href or
+ * src. layout.txt and layout.html hold {{{content}}}, the one place that is not escaped.
+ *
+ * [<name>.<variant>] is a mail of its own over the same structure: its texts come first, then those
+ * of [<name>]. Each mail has the texts subject, preheader and reason (why its reader got it). A
+ * language without the section of a mail has that mail in English. */
 typedef struct mail_templates mail_templates;
 
-/* Reads every template of the directory. NULL and *why ("file:line: what") where one is broken. */
-mail_templates *mail_templates_load(apr_pool_t *pool, const char *dir, const char **why);
+/* Reads every template of `dir`, then what `own` (or NULL) has in place of it: whole structures, or
+ * single texts. NULL and *why ("file:line: what") where one is broken. */
+mail_templates *mail_templates_load(apr_pool_t *pool, const char *dir, const char *own,
+                                    const char **why);
+
+typedef enum {
+    MAIL_CALENDAR_NONE,
+    MAIL_CALENDAR_REQUEST,
+    MAIL_CALENDAR_CANCEL
+} mail_calendar_method;
 
 typedef struct {
     const char *subject, *preheader, *text, *html;
+    const char *calendar; /* RFC 5545 text with its method, or NULL */
+    mail_calendar_method calendar_method;
+    const char *thread;          /* the outbox row of the mail that this one follows, or NULL */
+    const char *unsubscribe_url; /* https, for List-Unsubscribe (RFC 8058), or NULL */
 } mail_rendered;
 
 /* values: name -> text. The brand's values (business_name, primary, ...) are added by this
- * function from settings. APR_NOTFOUND: no such template; APR_EINVAL and *why: a missing value. */
+ * function from settings. APR_NOTFOUND: no such template; APR_EINVAL and *why: a missing value.
+ * Called by render.c, which knows the values of each mail. */
 apr_status_t mail_render(apr_pool_t *pool, const mail_templates *templates,
                          const biz_settings *settings, const char *name, const char *locale,
                          const apr_table_t *values, mail_rendered *out, const char **why);
@@ -40,9 +56,11 @@ apr_status_t mail_render(apr_pool_t *pool, const mail_templates *templates,
 /* The language that mail_render() will use: dates among the values are written in it. */
 const char *mail_template_lang(apr_pool_t *pool, const mail_templates *templates, const char *name,
                                const char *locale);
-/* The languages that a template is there in, as const char *; at least one: the default. */
-apr_array_header_t *mail_template_langs(apr_pool_t *pool, const mail_templates *templates,
-                                        const char *name);
+/* The mails and the languages that are there, sorted, as const char *. */
+const apr_array_header_t *mail_template_names(const mail_templates *templates);
+apr_array_header_t *mail_template_langs(apr_pool_t *pool, const mail_templates *templates);
+/* 1 where something of the mail comes from the operator's own folder. */
+int mail_template_is_own(apr_pool_t *pool, const mail_templates *templates, const char *name);
 
 /* ---- messages ---- */
 

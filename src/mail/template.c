@@ -2,6 +2,7 @@
  * outbox and by bizapictl. After loading nothing here changes, so that any thread may render. */
 #include "mail.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include <apr_file_info.h>
@@ -13,32 +14,56 @@
 #include "brand.h"
 #include "compile.h"
 #include "core/str.h"
+#include "words.h"
 
 enum {
-    FILE_MAX = 102400, /* bytes: what is longer is cut by large mailbox providers */
-    SUBJECT_MAX = 120, /* code points */
-    WRAP = 78          /* RFC 5322 section 2.1.1 */
+    FILE_MAX = 102400,   /* bytes: what is longer is cut by large mailbox providers */
+    SUBJECT_MAX = 120,   /* code points */
+    PREHEADER_MAX = 110, /* code points: more is not shown anywhere */
+    WRAP = 78            /* RFC 5322 section 2.1.1 */
 };
-static const char default_lang[] = "en"; /* of the files without a language in their names */
+static const char default_lang[] = "en", layout_name[] = "layout", common[] = "common";
 
 typedef struct {
-    const char *lang;
+    const char *file, *text;
+    int own;
+} source;
+
+typedef struct {
+    const char *name, *lang;
     mail_text *subject, *preheader, *reason; /* NULL in a layout */
     mail_text *text, *html;
+    int own; /* something of it is the operator's */
 } template;
 
 struct mail_templates {
-    apr_hash_t *by_name; /* "password_reset", "password_reset.de" -> template */
+    apr_hash_t *files;         /* "password_reset.html" -> source */
+    apr_hash_t *languages;     /* "de" -> mail_words */
+    apr_hash_t *by_name;       /* "de/password_reset" -> template */
+    apr_array_header_t *names; /* const char *, sorted */
 };
 
-/* ---- loading ---- */
+typedef struct {
+    apr_pool_t *pool;
+    mail_templates *all;
+    const char *dir; /* the first */
+    const char *why;
+} loader;
 
-static const char *read_all(apr_pool_t *pool, const char *path, const char *file, const char **why)
+static int fails(loader *l, const char *why)
+{
+    l->why = why;
+    return 0;
+}
+
+/* ---- from the folders ---- */
+
+static const char *read_all(loader *l, const char *path, const char *file)
 {
     apr_file_t *in = NULL;
-    char *text = apr_palloc(pool, FILE_MAX + 1), error[200];
+    char *text = apr_palloc(l->pool, FILE_MAX + 1), error[200];
     apr_size_t len = 0;
-    apr_status_t rv = apr_file_open(&in, path, APR_FOPEN_READ, APR_FPROT_OS_DEFAULT, pool);
+    apr_status_t rv = apr_file_open(&in, path, APR_FOPEN_READ, APR_FPROT_OS_DEFAULT, l->pool);
 
     if (rv == APR_SUCCESS) {
         rv = apr_file_read_full(in, text, FILE_MAX + 1, &len);
@@ -46,179 +71,275 @@ static const char *read_all(apr_pool_t *pool, const char *path, const char *file
         apr_file_close(in);
     }
     if (rv != APR_SUCCESS) {
-        *why = apr_psprintf(pool, "%s: %s", path, apr_strerror(rv, error, sizeof(error)));
+        fails(l, apr_psprintf(l->pool, "%s: %s", path, apr_strerror(rv, error, sizeof(error))));
         return NULL;
     }
     if (len > FILE_MAX || memchr(text, '\0', len) || biz_utf8_count(text, len) < 0) {
-        *why = apr_psprintf(pool, "%s:1: %s", file,
-                            len > FILE_MAX ? "the file is longer than 102400 bytes"
-                                           : "the file is not UTF-8 text");
+        fails(l, apr_psprintf(l->pool, "%s:1: %s", file,
+                              len > FILE_MAX ? "the file is longer than 102400 bytes"
+                                             : "the file is not UTF-8 text"));
         return NULL;
     }
     text[len] = '\0';
     return text;
 }
 
-/* "Subject: ..." and its like, up to an empty line; what follows is the text itself. */
-static int read_head(apr_pool_t *pool, const char *file, const char *source, template *t,
-                     const char **why)
+/* "texts.de.ini" -> "de". NULL for another file. */
+static const char *language_of(apr_pool_t *pool, const char *file)
 {
-    struct {
-        const char *word;
-        mail_text **into;
-    } heads[] = {
-        {"Subject: ", &t->subject}, {"Preheader: ", &t->preheader}, {"Reason: ", &t->reason}};
-    int line = 1;
+    size_t len = strlen(file);
+    const char *at = file + 6;
 
-    for (; *source && *source != '\n'; line++) {
-        size_t len = strcspn(source, "\n"), i, n = sizeof(heads) / sizeof(heads[0]);
-
-        for (i = 0; i < n && strncmp(source, heads[i].word, strlen(heads[i].word)) != 0; i++) {
-        }
-        if (i == n || *heads[i].into) {
-            *why = apr_psprintf(pool,
-                                "%s:%d: the file must open with one line each of \"Subject: "
-                                "\", \"Preheader: \" and \"Reason: \", and an empty line",
-                                file, line);
-            return 0;
-        }
-        *heads[i].into = mail_text_compile(
-            pool, file, line, 0,
-            apr_pstrmemdup(pool, source + strlen(heads[i].word), len - strlen(heads[i].word)), why);
-        if (!*heads[i].into) {
-            return 0;
-        }
-        source += len + (source[len] == '\n');
-    }
-    if (*source != '\n' || !t->subject || !t->preheader || !t->reason) {
-        *why = apr_psprintf(pool,
-                            "%s:%d: \"Subject: \", \"Preheader: \" or \"Reason: \" is "
-                            "missing, or the empty line after them",
-                            file, line);
-        return 0;
-    }
-    t->text = mail_text_compile(pool, file, line + 1, 0, source + 1, why);
-    return t->text != NULL;
-}
-
-static int load_file(apr_pool_t *pool, const char *dir, const char *file, const char *name,
-                     int html, template *t, const char **why)
-{
-    const char *source = read_all(pool, apr_pstrcat(pool, dir, "/", file, NULL), file, why);
-    int layout = strncmp(name, "layout", 6) == 0 && (name[6] == '\0' || name[6] == '.');
-    int flags = (html ? MAIL_TEXT_HTML : 0) | (layout ? MAIL_TEXT_LAYOUT : 0);
-    mail_text **into = html ? &t->html : &t->text;
-
-    if (!source) {
-        return 0;
-    }
-    if (!html && !layout) {
-        return read_head(pool, file, source, t, why);
-    }
-    *into = mail_text_compile(pool, file, 1, flags, source, why);
-    return *into != NULL;
-}
-
-/* "password_reset.de.html" -> "password_reset.de", 1. NULL for files that are none of ours: the
- * backups of editors and package managers. */
-static const char *name_of(apr_pool_t *pool, const char *file, int *html)
-{
-    const char *end = strrchr(file, '.');
-    size_t len = end ? (size_t)(end - file) : 0, base = strspn(file, "abcdefghijklmnopqrstuvwxyz_"
-                                                                     "0123456789");
-    if (!end || base == 0 || (file[base] != '.') ||
-        (strcmp(end, ".html") != 0 && strcmp(end, ".txt") != 0)) {
+    if (len <= 10 || strncmp(file, "texts.", 6) != 0 || strcmp(file + len - 4, ".ini") != 0) {
         return NULL;
     }
-    for (size_t i = base + 1; i < len; i++) {
-        if (!apr_isalnum(file[i]) && file[i] != '-') {
-            return NULL;
-        }
+    while (apr_isalnum(*at) || *at == '-') {
+        at++;
     }
-    *html = strcmp(end, ".html") == 0;
-    return apr_pstrmemdup(pool, file, len);
+    return at == file + len - 4 ? apr_pstrmemdup(pool, file + 6, len - 10) : NULL;
 }
 
-/* Each template is a pair, each language has a file without a language to fall back to, and there
- * is a layout. */
-static int is_complete(apr_pool_t *pool, const mail_templates *all, const char *dir,
-                       const char **why)
+/* "password_reset.html" and ".txt"; not the backups of editors and package managers. */
+static int is_structure(const char *file)
 {
-    for (apr_hash_index_t *i = apr_hash_first(pool, all->by_name); i; i = apr_hash_next(i)) {
-        const char *name = apr_hash_this_key(i);
-        const template *t = apr_hash_this_val(i);
+    const char *end = file + strspn(file, "abcdefghijklmnopqrstuvwxyz_0123456789");
 
-        if (!t->text || !t->html) {
-            *why = apr_psprintf(pool, "%s/%s: the %s beside it is missing", dir,
-                                apr_pstrcat(pool, name, t->text ? ".txt" : ".html", NULL),
-                                t->text ? ".html" : ".txt");
-            return 0;
-        }
-        if (!apr_hash_get(all->by_name, name, (apr_ssize_t)strcspn(name, "."))) {
-            *why = apr_psprintf(pool, "%s/%s: the file without a language is missing", dir, name);
-            return 0;
+    return end > file && (strcmp(end, ".html") == 0 || strcmp(end, ".txt") == 0);
+}
+
+static int load_file(loader *l, const char *dir, const char *file, int own)
+{
+    const char *lang = language_of(l->pool, file), *text;
+    mail_words *words;
+    source *s;
+
+    if (!lang && !is_structure(file)) {
+        return 1;
+    }
+    text = read_all(l, apr_pstrcat(l->pool, dir, "/", file, NULL), file);
+    if (!text) {
+        return 0;
+    }
+    if (!lang) {
+        s = apr_pcalloc(l->pool, sizeof(*s));
+        *s = (source){.file = file, .text = text, .own = own};
+        apr_hash_set(l->all->files, file, APR_HASH_KEY_STRING, s);
+        return 1;
+    }
+    words = apr_hash_get(l->all->languages, lang, APR_HASH_KEY_STRING);
+    if (!words) {
+        words = mail_words_new(l->pool);
+        apr_hash_set(l->all->languages, lang, APR_HASH_KEY_STRING, words);
+    }
+    return mail_words_read(l->pool, words, file, text, own, &l->why);
+}
+
+static int load_folder(loader *l, const char *dir, int own)
+{
+    char error[200];
+    apr_dir_t *folder;
+    apr_finfo_t info;
+    apr_status_t rv = apr_dir_open(&folder, dir, l->pool);
+    int good = 1;
+
+    if (rv != APR_SUCCESS) {
+        return fails(l,
+                     apr_psprintf(l->pool, "%s: %s", dir, apr_strerror(rv, error, sizeof(error))));
+    }
+    while (good && apr_dir_read(&info, APR_FINFO_NAME, folder) == APR_SUCCESS) {
+        good = load_file(l, dir, apr_pstrdup(l->pool, info.name), own);
+    }
+    apr_dir_close(folder);
+    return good;
+}
+
+/* ---- from sources to templates ---- */
+
+/* Where the texts of one mail are looked for. */
+typedef struct {
+    apr_pool_t *pool;
+    const mail_words *words;
+    const char *sections[3];
+    int own;
+} finder;
+
+static const mail_text *find_words(void *context, const char *name)
+{
+    finder *f = context;
+
+    for (int i = 0; i < 3; i++) {
+        const mail_word *word =
+            f->sections[i] ? mail_words_get(f->pool, f->words, f->sections[i], name) : NULL;
+
+        if (word) {
+            f->own |= word->own;
+            return word->text;
         }
     }
-    if (!apr_hash_get(all->by_name, "layout", APR_HASH_KEY_STRING)) {
-        *why = apr_psprintf(pool, "%s: layout.txt and layout.html are missing", dir);
-        return 0;
+    return NULL;
+}
+
+static int build_head(loader *l, template *t, const mail_lookup *lookup)
+{
+    struct {
+        const char *name;
+        mail_text **into;
+    } heads[] = {{"subject", &t->subject}, {"preheader", &t->preheader}, {"reason", &t->reason}};
+
+    for (int i = 0; i < 3; i++) {
+        *heads[i].into = (mail_text *)lookup->find(lookup->context, heads[i].name);
+        if (!*heads[i].into) {
+            return fails(l, apr_psprintf(l->pool, "%s: the text \"%s\" is missing", lookup->where,
+                                         heads[i].name));
+        }
     }
     return 1;
 }
 
-mail_templates *mail_templates_load(apr_pool_t *pool, const char *dir, const char **why)
+/* One template in one language. `base` names its files; `name` may have a variant behind it. */
+static int build(loader *l, const char *lang, const mail_words *words, const char *base,
+                 const char *name)
 {
-    mail_templates *all = apr_pcalloc(pool, sizeof(*all));
-    char error[200];
-    apr_dir_t *folder;
-    apr_finfo_t info;
-    apr_status_t rv = apr_dir_open(&folder, dir, pool);
-    int good = 1, html;
+    template *t = apr_pcalloc(l->pool, sizeof(*t));
+    int layout = strcmp(base, layout_name) == 0;
+    const source *html =
+        apr_hash_get(l->all->files, apr_pstrcat(l->pool, base, ".html", NULL), APR_HASH_KEY_STRING);
+    const source *text =
+        apr_hash_get(l->all->files, apr_pstrcat(l->pool, base, ".txt", NULL), APR_HASH_KEY_STRING);
+    finder f = {.pool = l->pool, .words = words, .sections = {name, base, common}};
+    mail_lookup lookup = {.find = find_words,
+                          .context = &f,
+                          .where = apr_psprintf(l->pool, "%s under [%s]%s%s%s or [common]",
+                                                words->file, name, strcmp(base, name) ? ", [" : "",
+                                                strcmp(base, name) ? base : "",
+                                                strcmp(base, name) ? "]" : "")};
+    int flags = layout ? MAIL_TEXT_LAYOUT : 0;
 
-    if (rv != APR_SUCCESS) {
-        *why = apr_psprintf(pool, "%s: %s", dir, apr_strerror(rv, error, sizeof(error)));
-        return NULL;
+    t->name = name;
+    t->lang = lang;
+    if (!layout && !build_head(l, t, &lookup)) {
+        return 0;
     }
-    all->by_name = apr_hash_make(pool);
-    while (good && apr_dir_read(&info, APR_FINFO_NAME, folder) == APR_SUCCESS) {
-        const char *name = name_of(pool, info.name, &html), *dot;
-        template *t;
-
-        if (!name) {
-            continue;
-        }
-        t = apr_hash_get(all->by_name, name, APR_HASH_KEY_STRING);
-        if (!t) {
-            t = apr_pcalloc(pool, sizeof(*t));
-            dot = strchr(name, '.');
-            t->lang = dot ? dot + 1 : default_lang;
-            apr_hash_set(all->by_name, name, APR_HASH_KEY_STRING, t);
-        }
-        good = load_file(pool, dir, apr_pstrdup(pool, info.name), name, html, t, why);
-    }
-    apr_dir_close(folder);
-    return good && is_complete(pool, all, dir, why) ? all : NULL;
+    t->text = mail_text_compile(l->pool, text->file, 1, flags, text->text, &lookup, &l->why);
+    t->html = t->text ? mail_text_compile(l->pool, html->file, 1, flags | MAIL_TEXT_HTML,
+                                          html->text, &lookup, &l->why)
+                      : NULL;
+    t->own = f.own || text->own || html->own;
+    apr_hash_set(l->all->by_name, apr_pstrcat(l->pool, lang, "/", name, NULL), APR_HASH_KEY_STRING,
+                 t);
+    return t->html != NULL;
 }
 
-/* ---- rendering ---- */
+static int by_text(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
 
-/* The template for "pt-BR": that of "pt-BR", of "pt", or the one without a language. */
+/* Each pair of files, as the sections of the default language name them: "[password_reset]", or
+ * "[security_notice.password_changed]" where there are variants. */
+static int find_names(loader *l)
+{
+    mail_words *words = apr_hash_get(l->all->languages, default_lang, APR_HASH_KEY_STRING);
+
+    if (!words) {
+        return fails(l, apr_psprintf(l->pool, "%s: texts.%s.ini is missing", l->dir, default_lang));
+    }
+    for (apr_hash_index_t *i = apr_hash_first(l->pool, l->all->files); i; i = apr_hash_next(i)) {
+        const char *file = apr_hash_this_key(i), *dot = strchr(file, '.');
+        const char *base = apr_pstrmemdup(l->pool, file, (apr_size_t)(dot - file));
+        int html = strcmp(dot, ".html") == 0, variants = 0;
+        const char *other = apr_pstrcat(l->pool, base, html ? ".txt" : ".html", NULL);
+
+        if (!apr_hash_get(l->all->files, other, APR_HASH_KEY_STRING)) {
+            return fails(l, apr_psprintf(l->pool, "%s/%s: the %s beside it is missing", l->dir,
+                                         file, html ? ".txt" : ".html"));
+        }
+        if (!html || strcmp(base, layout_name) == 0) {
+            continue;
+        }
+        for (apr_hash_index_t *s = apr_hash_first(NULL, words->sections); s; s = apr_hash_next(s)) {
+            const char *section = apr_hash_this_key(s);
+
+            if (strncmp(section, base, strlen(base)) == 0 && section[strlen(base)] == '.') {
+                APR_ARRAY_PUSH(l->all->names, const char *) = section;
+                variants++;
+            }
+        }
+        if (variants == 0) {
+            APR_ARRAY_PUSH(l->all->names, const char *) = base;
+        }
+    }
+    if (!apr_hash_get(l->all->files, "layout.html", APR_HASH_KEY_STRING)) {
+        return fails(l,
+                     apr_psprintf(l->pool, "%s: layout.txt and layout.html are missing", l->dir));
+    }
+    qsort(l->all->names->elts, (size_t)l->all->names->nelts, sizeof(const char *), by_text);
+    return 1;
+}
+
+/* A language has those mails of which it has a section; the others stay in the default language. */
+static int build_all(loader *l)
+{
+    for (apr_hash_index_t *i = apr_hash_first(l->pool, l->all->languages); i;
+         i = apr_hash_next(i)) {
+        const char *lang = apr_hash_this_key(i);
+        const mail_words *words = apr_hash_this_val(i);
+
+        if (!build(l, lang, words, layout_name, layout_name)) {
+            return 0;
+        }
+        for (int n = 0; n < l->all->names->nelts; n++) {
+            const char *name = APR_ARRAY_IDX(l->all->names, n, const char *);
+
+            if ((strcmp(lang, default_lang) == 0 ||
+                 apr_hash_get(words->sections, name, APR_HASH_KEY_STRING)) &&
+                !build(l, lang, words,
+                       apr_pstrmemdup(l->pool, name, (apr_size_t)strcspn(name, ".")), name)) {
+                return 0;
+            }
+        }
+    }
+    return 1;
+}
+
+mail_templates *mail_templates_load(apr_pool_t *pool, const char *dir, const char *own,
+                                    const char **why)
+{
+    mail_templates *all = apr_pcalloc(pool, sizeof(*all));
+    loader l = {.pool = pool, .all = all, .dir = dir};
+
+    all->files = apr_hash_make(pool);
+    all->languages = apr_hash_make(pool);
+    all->by_name = apr_hash_make(pool);
+    all->names = apr_array_make(pool, 32, sizeof(const char *));
+    if (load_folder(&l, dir, 0) && (!own || load_folder(&l, own, 1)) && find_names(&l) &&
+        build_all(&l)) {
+        return all;
+    }
+    *why = l.why;
+    return NULL;
+}
+
+/* ---- looking ---- */
+
+/* The template for "pt-BR": that of "pt-BR", of "pt", or of the default language. */
 static const template *find(apr_pool_t *pool, const mail_templates *all, const char *name,
                             const char *locale)
 {
-    const char *key = apr_pstrcat(pool, name, ".", locale ? locale : default_lang, NULL);
-    apr_ssize_t len = (apr_ssize_t)strlen(key), least = (apr_ssize_t)strlen(name);
+    size_t len = locale ? strlen(locale) : 0;
 
-    while (len > least) {
-        const template *t = apr_hash_get(all->by_name, key, len);
+    for (; len > 0; len--) {
+        if (locale[len] == '\0' || locale[len] == '-') {
+            const char *key = apr_pstrcat(pool, apr_pstrmemdup(pool, locale, len), "/", name, NULL);
+            const template *t = apr_hash_get(all->by_name, key, APR_HASH_KEY_STRING);
 
-        if (t) {
-            return t;
-        }
-        for (len--; len > least && key[len] != '-' && key[len] != '.'; len--) {
+            if (t) {
+                return t;
+            }
         }
     }
-    return apr_hash_get(all->by_name, name, least);
+    return apr_hash_get(all->by_name, apr_pstrcat(pool, default_lang, "/", name, NULL),
+                        APR_HASH_KEY_STRING);
 }
 
 const char *mail_template_lang(apr_pool_t *pool, const mail_templates *templates, const char *name,
@@ -229,23 +350,36 @@ const char *mail_template_lang(apr_pool_t *pool, const mail_templates *templates
     return t ? t->lang : default_lang;
 }
 
-apr_array_header_t *mail_template_langs(apr_pool_t *pool, const mail_templates *templates,
-                                        const char *name)
+const apr_array_header_t *mail_template_names(const mail_templates *templates)
 {
-    apr_array_header_t *langs = apr_array_make(pool, 2, sizeof(const char *));
-    size_t len = strlen(name);
-    apr_hash_index_t *i;
+    return templates->names;
+}
 
-    APR_ARRAY_PUSH(langs, const char *) = default_lang;
-    for (i = apr_hash_first(pool, templates->by_name); i; i = apr_hash_next(i)) {
-        const char *key = apr_hash_this_key(i);
+apr_array_header_t *mail_template_langs(apr_pool_t *pool, const mail_templates *templates)
+{
+    apr_array_header_t *langs = apr_array_make(pool, 4, sizeof(const char *));
 
-        if (strncmp(key, name, len) == 0 && key[len] == '.') {
-            APR_ARRAY_PUSH(langs, const char *) = apr_pstrdup(pool, key + len + 1);
-        }
+    for (apr_hash_index_t *i = apr_hash_first(pool, templates->languages); i;
+         i = apr_hash_next(i)) {
+        APR_ARRAY_PUSH(langs, const char *) = apr_hash_this_key(i);
     }
+    qsort(langs->elts, (size_t)langs->nelts, sizeof(const char *), by_text);
     return langs;
 }
+
+int mail_template_is_own(apr_pool_t *pool, const mail_templates *templates, const char *name)
+{
+    for (apr_hash_index_t *i = apr_hash_first(pool, templates->by_name); i; i = apr_hash_next(i)) {
+        const template *t = apr_hash_this_val(i);
+
+        if (strcmp(t->name, name) == 0 && t->own) {
+            return 1;
+        }
+    }
+    return 0;
+}
+
+/* ---- rendering ---- */
 
 /* Lines of at most WRAP code points where there is a space to break at, and never more than one
  * empty line: sections that were left out leave theirs behind. */
@@ -288,6 +422,25 @@ static const char *wrap(apr_pool_t *pool, const char *text)
     return out;
 }
 
+/* Subject, preheader and reason: into `out` and `all`. */
+static int render_head(apr_pool_t *pool, const template *t, apr_table_t *all, mail_rendered *out,
+                       const char **why)
+{
+    const char *reason = mail_text_fill(pool, t->reason, all, NULL, 0, why);
+
+    out->subject = mail_text_fill(pool, t->subject, all, NULL, 0, why);
+    out->preheader = mail_text_fill(pool, t->preheader, all, NULL, 0, why);
+    if (!reason || !out->subject || !out->preheader) {
+        return 0;
+    }
+    out->subject = mail_line(pool, out->subject, SUBJECT_MAX);
+    out->preheader = mail_line(pool, out->preheader, PREHEADER_MAX);
+    apr_table_setn(all, "subject", out->subject);
+    apr_table_setn(all, "preheader", out->preheader);
+    apr_table_setn(all, "reason", reason);
+    return 1;
+}
+
 apr_status_t mail_render(apr_pool_t *pool, const mail_templates *templates,
                          const biz_settings *settings, const char *name, const char *locale,
                          const apr_table_t *values, mail_rendered *out, const char **why)
@@ -295,27 +448,22 @@ apr_status_t mail_render(apr_pool_t *pool, const mail_templates *templates,
     const template *t = find(pool, templates, name, locale), *layout;
     apr_table_t *all = apr_table_copy(pool, values);
     const char *text, *html;
+    int rtl;
 
+    memset(out, 0, sizeof(*out));
     if (!t || !t->subject) {
         *why = apr_psprintf(pool, "there is no template \"%s\"", name);
         return APR_NOTFOUND;
     }
-    layout = find(pool, templates, "layout", t->lang);
-    mail_brand_values(pool, settings, t->lang, all);
-    out->subject = mail_text_fill(pool, t->subject, all, NULL, why);
-    out->preheader = mail_text_fill(pool, t->preheader, all, NULL, why);
-    text = mail_text_fill(pool, t->reason, all, NULL, why);
-    if (!out->subject || !out->preheader || !text) {
+    layout = find(pool, templates, layout_name, t->lang);
+    rtl = mail_brand_values(pool, settings, t->lang, all);
+    if (!render_head(pool, t, all, out, why)) {
         return APR_EINVAL;
     }
-    out->subject = mail_line(pool, out->subject, SUBJECT_MAX);
-    apr_table_setn(all, "subject", out->subject);
-    apr_table_setn(all, "preheader", out->preheader);
-    apr_table_setn(all, "reason", text);
-    text = mail_text_fill(pool, t->text, all, NULL, why);
-    html = text ? mail_text_fill(pool, t->html, all, NULL, why) : NULL;
-    text = html ? mail_text_fill(pool, layout->text, all, text, why) : NULL;
-    html = text ? mail_text_fill(pool, layout->html, all, html, why) : NULL;
+    text = mail_text_fill(pool, t->text, all, NULL, rtl, why);
+    html = text ? mail_text_fill(pool, t->html, all, NULL, rtl, why) : NULL;
+    text = html ? mail_text_fill(pool, layout->text, all, text, rtl, why) : NULL;
+    html = text ? mail_text_fill(pool, layout->html, all, html, rtl, why) : NULL;
     if (!html) {
         return APR_EINVAL;
     }

@@ -237,6 +237,8 @@ static job_end mail_to(job *j, const store_doc *user, const char *template)
     when = biz_format_instant(j->pool, made, date_locale(j), zone);
     j->values = apr_table_make(j->pool, 8);
     apr_table_setn(j->values, "requested_at", when ? when : biz_time_format(j->pool, made));
+    apr_table_setn(j->values, "requested_short",
+                   biz_format_short(j->pool, made, date_locale(j), zone));
     if (j->to_name) {
         apr_table_setn(j->values, "user_name", j->to_name);
     }
@@ -379,21 +381,13 @@ static job_end resend(job *j)
 
 static job_end notice(job *j)
 {
-    static const struct {
-        const char *event, *value; /* the section of the template */
-    } events[] = {{NOTICE_PASSWORD_CHANGED, "password_changed"},
-                  {NOTICE_PASSWORD_RESET, "password_changed"},
-                  {NOTICE_TOKEN_REUSED, "session_ended"},
-                  {NOTICE_NEW_DEVICE, "new_device"}};
     const char *id = store_str(j->row, OUTBOX_USER_ID), *event = data_of(j, "event");
-    size_t i, n = sizeof(events) / sizeof(events[0]);
+    const char *detail = data_of(j, "detail"), *device = data_of(j, "device");
     store_doc *user;
     apr_status_t status;
 
-    for (i = 0; i < n && (!event || strcmp(events[i].event, event) != 0); i++) {
-    }
-    if (!id || i == n) {
-        return job_ends(j, JOB_DEAD, id ? "the event is not known" : "the row has no user");
+    if (!id || !event) {
+        return job_ends(j, JOB_DEAD, id ? "the row has no event" : "the row has no user");
     }
     status = store_get(j->store, j->pool, COLL_USERS, id, &user);
     if (status == STORE_ENOENT) {
@@ -405,10 +399,9 @@ static job_end notice(job *j)
     if (j->is_off) {
         return JOB_SKIPPED;
     }
-    mail_to(j, user, "security_notice");
-    apr_table_setn(j->values, events[i].value, "1");
-    if (data_of(j, "device")) {
-        apr_table_setn(j->values, "device", data_of(j, "device"));
+    mail_to(j, user, apr_pstrcat(j->pool, "security_notice.", event, NULL));
+    if (detail || device) {
+        apr_table_setn(j->values, "detail", detail ? detail : device);
     }
     set_link(j, reset_page, NULL);
     set_ip(j);

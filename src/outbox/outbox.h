@@ -31,11 +31,25 @@
 #define OUTBOX_PUSH "push"   /* user_id; no recipient: a row for each of the user's devices */
 #define OUTBOX_VOICE "voice" /* the text is spoken into a file that waits to be fetched */
 
-/* Events of OUTBOX_NOTICE. */
+/* Events of OUTBOX_NOTICE, which take these names alone. Each has its words in
+ * conf/mail/texts.*.ini under [security_notice.<event>]: a guard looks. data may have "detail" or
+ * "device" (which device, key, role). */
 #define NOTICE_PASSWORD_CHANGED "password_changed"
 #define NOTICE_PASSWORD_RESET "password_reset"
 #define NOTICE_TOKEN_REUSED "token_reused"
-#define NOTICE_NEW_DEVICE "new_device" /* data has "device" too, where it is known: "curl" */
+#define NOTICE_NEW_DEVICE "new_device"
+#define NOTICE_AFTER_FAILURES "signed_in_after_failures"
+#define NOTICE_ACCOUNT_LOCKED "account_locked"
+#define NOTICE_ACCOUNT_UNLOCKED "account_unlocked"
+#define NOTICE_EMAIL_CHANGED "email_changed"
+#define NOTICE_ROLE_CHANGED "role_changed"
+#define NOTICE_MFA_ENABLED "mfa_enabled"
+#define NOTICE_MFA_DISABLED "mfa_disabled"
+#define NOTICE_RECOVERY_USED "recovery_code_used"
+#define NOTICE_RECOVERY_RENEWED "recovery_codes_renewed"
+#define NOTICE_PASSKEY_ADDED "passkey_added"
+#define NOTICE_PASSKEY_REMOVED "passkey_removed"
+#define NOTICE_FACTOR_LOCKED "factor_locked"
 
 enum {
     OUTBOX_LEASE_SECONDS = 60,
@@ -73,11 +87,6 @@ outbox *outbox_new(apr_pool_t *pool, store *s, const biz_settings *settings,
 /* Works up to OUTBOX_BATCH due rows of each channel; stops between rows when *stopping becomes
  * non-zero. *worked counts rows. One row never takes longer than 20 s. */
 apr_status_t outbox_work(outbox *o, apr_pool_t *pool, const volatile int *stopping, int *worked);
-
-/* NULL, or what is wrong: a template that is missing, or the place ("file:line: what") where one
- * asks for a value that it will not get. For configuration tests. */
-const char *outbox_templates_error(apr_pool_t *pool, const mail_templates *templates,
-                                   const biz_settings *settings);
 
 /* For bizapictl and staff: due now again. STORE_ECOND where it is sent or being worked on. */
 apr_status_t outbox_retry(store *s, apr_pool_t *pool, const char *id);

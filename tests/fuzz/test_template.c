@@ -23,7 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     value = fuzz_line(&rest);
     if (rest == NULL)
         return 0;
-    text = mail_text_compile(pool, "fuzz", 1, flags, rest, &why);
+    text = mail_text_compile(pool, "fuzz", 1, flags, rest, NULL, &why);
     FUZZ_CHECK((text == NULL) == (why != NULL));
     if (text == NULL)
         return 0;
@@ -31,7 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     apr_table_setn(values, "link_url", value);
     apr_table_setn(values, "primary", "#123456");
     apr_table_setn(values, "ip", "");
-    filled = mail_text_fill(pool, text, values, flags & MAIL_TEXT_LAYOUT ? "inner" : NULL, &why);
+    filled = mail_text_fill(pool, text, values, flags & MAIL_TEXT_LAYOUT ? "inner" : NULL, 0, &why);
     FUZZ_CHECK((filled == NULL) == (why != NULL));
     if (filled != NULL && (flags & MAIL_TEXT_HTML) && strstr(rest, MARK) == NULL &&
         strstr(value, MARK) == NULL)

@@ -311,6 +311,7 @@ GERMAN = r"\b(und|nicht|oder|wird|werden|eine[rmns]?|für|über|auch|dass|Datei|
 def what_people_read_is_english(tree):
     return [line for path, text in tree.items()
             if path.startswith(("src/", "docs/", "htdocs/", "conf/")) and "password" not in path
+            and not re.fullmatch(r"conf/mail/texts\.(?!en\.)\w+\.ini", path)
             or path in ("README.md", "CHANGES.md", "SECURITY.md", "Makefile", "mod_bizapi.c")
             for line in found(path, text, GERMAN, "not English")]
 

@@ -99,6 +99,7 @@ LIBRARIES = {
     r"sqlite3\.h": r"src/store/sqlite\w*\.[ch]",
     r"hiredis/.*": r"src/limit/redis\.c",
     r"gmime/.*": r"src/mail/message\.c",
+    r"libical/.*": r"src/mail/calendar\.c",
     r"crypt\.h": r"src/core/password\.c",
     r"qrencode\.h": r"src/core/qr\.c",
     r"cbor\.h": r"src/core/attestation\.c",

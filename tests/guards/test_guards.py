@@ -8,6 +8,7 @@ import pytest
 
 import documents  # noqa: F401 pylint: disable=unused-import
 import layers  # noqa: F401 pylint: disable=unused-import
+import mails  # noqa: F401 pylint: disable=unused-import
 import pytests  # noqa: F401 pylint: disable=unused-import
 import sources
 from guard import GUARDS, REPO, real_tree

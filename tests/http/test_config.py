@@ -275,11 +275,13 @@ def use(server, folder):
 
 
 @pytest.mark.parametrize("change, words", [
-    (("password_reset.txt", "{{user_name}}", "{{user_name"), ("password_reset.txt:",)),
-    (("password_reset.txt", "{{/user_name}}", ""), ("password_reset.txt:",)),
+    (("password_reset.txt", "{{>title}}", "{{>title}"), ("password_reset.txt:1:",)),
+    (("password_reset.txt", "{{/user_name}}", ""), ("password_reset.txt:3:",)),
     (("password_reset.html", "{{link_url}}", "{{{link_url}}}"), ("password_reset.html:",)),
-    (("verify_email.txt", "Subject:", "Topic:"), ("verify_email.txt:", "Subject")),
     (("layout.html", "{{{content}}}", ""), ("layout.html",)),
+    (("texts.de.ini", "title = Neues", "titel = Neues"), ("password_reset.txt:1:", "title")),
+    (("texts.ar.ini", "[common]", "[common"), ("texts.ar.ini:3:", "section")),
+    (("texts.en.ini", "\nbutton = Confirm", "\nbutton Confirm"), ("texts.en.ini:",)),
 ])
 def test_a_broken_template_is_named_with_its_line(make_server, templates, change, words):
     name, old, new = change
@@ -292,35 +294,35 @@ def test_a_broken_template_is_named_with_its_line(make_server, templates, change
     refused(server, "BizApiMailTemplates", str(templates), *words)
 
 
-WRONG_MARKS = [
+@pytest.mark.parametrize("name, text, mark", [
     ("verify_email.txt", "{{user_nmae}}", "user_nmae"),
     ("password_reset.html", "{{valid_hours}}", "valid_hours"),
     ("password_reset.txt", "from {{ip}}", "ip"),
-    ("security_notice.txt", "{{password_changed}}", "password_changed"),
+    ("security_notice.txt", "{{detail}}", "detail"),
     ("layout.txt", "{{business_phone}}", "business_phone"),
-]
-
-
-@pytest.mark.parametrize("name, text, mark, lang", [
-    (*case, lang) for case in WRONG_MARKS for lang in ("", ".de")
-    if not (lang and case[0].startswith("layout"))])
-def test_a_template_that_asks_for_what_it_will_not_get(make_server, templates, name, text, mark,
-                                                       lang):
+])
+def test_a_template_that_asks_for_what_it_will_not_get(make_server, templates, name, text, mark):
     """A value that is never there, or not always and without a section around it."""
-    base, suffix = name.split(".")
-    for kind in ("txt", "html"):
-        if lang:
-            shutil.copy(templates / f"{base}.{kind}", templates / f"{base}{lang}.{kind}")
-    path = templates / f"{base}{lang}.{suffix}"
+    path = templates / name
+    path.write_text(path.read_text().rstrip() + f"\n{text}\n")
     server = make_server(start=False)
     use(server, templates)
-    assert server.configtest()[0] == 0
-    path.write_text(path.read_text().rstrip() + f"\n{text}\n")
     refused(server, "BizApiMailTemplates", f"{path.name}:", mark)
 
 
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_a_text_that_asks_for_what_it_will_not_get(make_server, templates, tmp_path, language):
+    """It is named with the file and line of the operator's own folder."""
+    own = tmp_path / "own"
+    own.mkdir(mode=0o755)
+    (own / f"texts.{language}.ini").write_text("[verify_email]\ntitle = {{valid_minutes}}\n")
+    server = make_server(start=False)
+    server.write_conf(f"BizApiMailTemplates {templates}\nBizApiMailOverrides {own}")
+    refused(server, "BizApiMailOverrides", f"texts.{language}.ini:2:", "valid_minutes")
+
+
 @pytest.mark.parametrize("names", [["password_reset.txt"], ["password_reset.html"], ["layout.txt"],
-                                   ["verify_email.txt", "verify_email.html"],
+                                   ["verify_email.txt", "verify_email.html"], ["texts.en.ini"],
                                    ["layout.txt", "layout.html"]])
 def test_a_missing_template_is_named(make_server, templates, names):
     for name in names:
@@ -337,14 +339,16 @@ def test_a_folder_of_templates_that_is_not_there(make_server):
     refused(server, "BizApiMailTemplates", "/nowhere/mail")
 
 
-def test_graceful_takes_changed_templates(make_server, templates):
+def test_graceful_takes_changed_templates(make_server, templates, tmp_path):
     server = make_server(start=False)
     use(server, templates)
     server.start()
     person = Person(server, sign_in=False)
     assert "Confirm" in server.mail.wait(person.email)["Subject"]
-    path = templates / "verify_email.txt"
-    path.write_text(path.read_text().replace("Subject: Confirm", "Subject: Please confirm"))
+    own = tmp_path / "own"
+    own.mkdir(mode=0o755)
+    (own / "texts.en.ini").write_text("[verify_email]\nsubject = Please confirm, {{business_name}}\n")
+    server.write_conf(f"BizApiMailTemplates {templates}\nBizApiMailOverrides {own}")
     server.graceful()
     person = Person(server, api=server.api(), sign_in=False)
     assert server.mail.wait(person.email)["Subject"].startswith("Please confirm")

@@ -62,6 +62,7 @@ BAD = [
     ("BizApiStore", f"mongodb://user:{SECRET}@", "mongodb"),
     ("BizApiStateDir", '""', "directory"),
     ("BizApiMailTemplates", '""', "directory"),
+    ("BizApiMailOverrides", '""', "directory"),
     ("BizApiPortalDomain", "https://portal.example.org", "portal.example.org"),
     ("BizApiPortalDomain", "a/b", "a/b"),
     ("BizApiCorsOrigins", "*", "*"),

@@ -74,7 +74,7 @@ def test_the_owner_of_a_taken_address_is_told(server):
     person = Person(server)
     server.mail.wait(person.email, "Confirm")
     register(person.api, person.email.upper(), name="Mallory <script>")
-    mail = server.mail.wait(person.email, "existing account")
+    mail = server.mail.wait(person.email, "Sign-up attempt")
     text = mail.get_body(("plain",)).get_content()
     assert "#token=" not in text and "Mallory" not in text and person.name in text
     html = mail.get_body(("html",)).get_content()

@@ -458,7 +458,7 @@ def test_a_token_of_two_turns_ago_ends_the_session(server):
     check_error(refresh(person.api, first), 401, "TOKEN_REVOKED")
     check_error(refresh(person.api, third["refresh_token"]), 401, "TOKEN_REVOKED")
     refused(person.api, third["access_token"], "TOKEN_REVOKED")
-    assert "session" in server.mail.wait(person.email, "session was ended")["Subject"]
+    server.mail.wait(person.email, "Session ended")
     assert login(person.api, person.email, PASSWORD).status == 200
 
 
@@ -473,7 +473,7 @@ def test_after_the_grace_a_used_token_ends_the_session(server):
     check_error(refresh(person.api, first), 401, "TOKEN_REVOKED")
     refused(person.api, second["access_token"], "TOKEN_REVOKED")
     assert person.api.get("/auth/me", token=other["access_token"]).status == 200
-    server.mail.wait(person.email, "session was ended")
+    server.mail.wait(person.email, "Session ended")
 
 
 @pytest.mark.bz_may("AH00484")

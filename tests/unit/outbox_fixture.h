@@ -103,7 +103,7 @@ static inline int outbox_setup(void **state)
     log_text[0] = '\0';
     biz_log_to(keep_log);
     set_up_business();
-    templates = mail_templates_load(pool, "conf/mail", &why);
+    templates = mail_templates_load(pool, "conf/mail", NULL, &why);
     st = open_store();
     return templates == NULL;
 }

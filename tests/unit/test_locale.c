@@ -261,6 +261,60 @@ static void threads_and_the_process_keep_their_own_zone(void **state)
     assert_string_equal(setlocale(LC_ALL, NULL), "C");
 }
 
+static void span_is(const char *from, const char *to, const char *locale, const char *zone,
+                    const char *want)
+{
+    apr_time_t a, b;
+
+    assert_true(biz_time_parse(from, &a) && biz_time_parse(to, &b));
+    assert_string_equal(biz_format_span(pool, a, b, locale, zone), want);
+}
+
+static void spans_name_what_changes(void **state)
+{
+    span_is("2026-10-05T08:30:00Z", "2026-10-05T09:30:00Z", "en", "Europe/Berlin",
+            "Monday 5 October 2026, 10:30-11:30 (Europe/Berlin, UTC+2)");
+    span_is("2026-10-05T08:30:00Z", "2026-10-05T09:30:00Z", "de", "Europe/Berlin",
+            "Montag, 5. Oktober 2026, 10:30-11:30 (Europe/Berlin, UTC+2)");
+    span_is("2026-10-05T08:30:00Z", "2026-10-05T09:30:00Z", "en-US", "America/New_York",
+            "Monday, October 5, 2026, 4:30 AM-5:30 AM (America/New_York, UTC-4)");
+    span_is("2026-10-05T21:30:00Z", "2026-10-05T22:30:00Z", "en", "Europe/Berlin",
+            "Monday 5 October 2026, 23:30 - Tuesday 6 October 2026, 00:30 (Europe/Berlin, UTC+2)");
+    /* The clock goes back between: 02:30 of summer to 02:30 of winter. */
+    span_is("2026-10-25T00:30:00Z", "2026-10-25T01:30:00Z", "en", "Europe/Berlin",
+            "Sunday 25 October 2026, 02:30-02:30 (Europe/Berlin, UTC+2/UTC+1)");
+    span_is("2026-10-05T08:30:00Z", "2026-10-05T09:30:00Z", "en", "Mars/X",
+            "Monday 5 October 2026, 08:30-09:30 (UTC)");
+    span_is("2026-10-05T08:30:00Z", "2026-10-05T09:30:00Z", "ar", "Asia/Riyadh",
+            "الاثنين، ٥ أكتوبر ٢٠٢٦، ١١:٣٠ ص-١٢:٣٠ م (Asia/Riyadh, UTC+3)");
+}
+
+static void sums_have_code_and_decimals(void **state)
+{
+    static const struct {
+        int64_t amount;
+        const char *currency, *locale, *want;
+    } cases[] = {{123450, "eur", "en", "EUR 1,234.50"},
+                 {123450, "EUR", "de", "1.234,50 EUR"},
+                 {123450, "jpy", "en", "JPY 123,450"},
+                 {123450, "KWD", "en", "KWD 123.450"},
+                 {1, "kwd", "de", "0,001 KWD"},
+                 {-5, "eur", "de", "-0,05 EUR"},
+                 {0, "eur", "de", "0,00 EUR"},
+                 {5000, "iqd", "en", "IQD 5.000"}, /* ISO's three, not CLDR's none */
+                 {INT64_MAX, "eur", "en", "EUR 92,233,720,368,547,758.07"},
+                 {INT64_MIN, "jpy", "de", "-9.223.372.036.854.775.808 JPY"},
+                 {123450, "eur", "ar", "١٬٢٣٤٫٥٠ EUR"},
+                 {100, "eur", "xx", "EUR 1.00"}};
+
+    for (size_t i = 0; i < COUNT(cases); i++)
+        assert_string_equal(
+            biz_format_money(pool, cases[i].amount, cases[i].currency, cases[i].locale),
+            cases[i].want);
+    assert_null(biz_format_money(pool, 1, "xyz", "en"));
+    assert_null(biz_format_money(pool, 1, NULL, "en"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -272,6 +326,8 @@ int main(void)
         CORE_TEST(unknown_places_and_languages_fall_back),
         CORE_TEST(every_language_gives_valid_text_without_odd_spaces),
         CORE_TEST(threads_and_the_process_keep_their_own_zone),
+        CORE_TEST(spans_name_what_changes),
+        CORE_TEST(sums_have_code_and_decimals),
     };
 
     core_start();

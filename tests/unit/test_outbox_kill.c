@@ -81,7 +81,7 @@ static int be_a_worker(const char *at)
     snprintf(folder, sizeof(folder), "%s", at);
     set_up_business();
     st = open_store();
-    templates = mail_templates_load(pool, "conf/mail", &why);
+    templates = mail_templates_load(pool, "conf/mail", NULL, &why);
     o = worker(NULL);
     for (;;) {
         status = outbox_work(o, pool, &stopping, &worked);
