@@ -8,7 +8,7 @@
  *   2 check_config        src/httpd/startup.c    judged, also by apachectl -t; nothing is touched
  *   3 post_config         src/httpd/startup.c    as root: directories, keys, shared memory
  *   4 child_init          src/httpd/child.c      in each child: store, limiter, outbox
- *   5 requests            src/httpd/phases.c, handler.c, errors.c, redact.c
+ *   5 requests            src/httpd/phases.c, access.c, handler.c, errors.c, redact.c
  *   6 once a second       src/httpd/background.c in one child: mails, expiry
  *   7 child_stopping      src/httpd/child.c      the job in flight ends first */
 #include "src/httpd/glue.h"
@@ -25,6 +25,7 @@ static void register_hooks(apr_pool_t *pool)
 
     bizapi_slotmem_register(pool);
     bizapi_register_error_filter();
+    bizapi_register_access(pool);
 
     ap_hook_check_config(bizapi_check_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_post_config(bizapi_post_config, NULL, before_watchdog, APR_HOOK_MIDDLE);
@@ -36,6 +37,9 @@ static void register_hooks(apr_pool_t *pool)
     ap_hook_translate_name(bizapi_claim_name, after_rewrite, before_alias, APR_HOOK_FIRST);
     ap_hook_map_to_storage(bizapi_claim_storage, NULL, NULL, APR_HOOK_FIRST);
     ap_hook_access_checker_ex(bizapi_let_preflight, NULL, NULL, APR_HOOK_FIRST);
+    ap_hook_check_authn(bizapi_check_authn, NULL, NULL, APR_HOOK_MIDDLE, AP_AUTH_INTERNAL_PER_CONF);
+    ap_hook_note_auth_failure(bizapi_note_failure, NULL, NULL, APR_HOOK_MIDDLE);
+    ap_hook_fixups(bizapi_export_user, NULL, NULL, APR_HOOK_FIRST);
     ap_hook_handler(bizapi_handler, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_insert_filter(bizapi_insert_filter, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_insert_error_filter(bizapi_insert_error_filter, NULL, NULL, APR_HOOK_LAST);

@@ -73,6 +73,8 @@ static uint64_t failures_of(const biz_route *route)
                BIZ_CAN(STORE_UNAVAILABLE);
     if (route->who != BIZ_ANYONE && !(route->flags & BIZ_ENROLS))
         all |= BIZ_CAN(MFA_REQUIRED);
+    if (route->who != BIZ_ANYONE && !is_get(route))
+        all |= BIZ_CAN(ORIGIN_NOT_ALLOWED);
     if (route->who == BIZ_STAFF || route->who == BIZ_ADMIN)
         all |= BIZ_CAN(FORBIDDEN);
     if (strchr(route->path, '{') != NULL)
@@ -421,7 +423,7 @@ static const char *tag_of(apr_pool_t *pool, const biz_route *route)
 static biz_json *security_of(apr_pool_t *pool, const biz_route *route)
 {
     biz_json *list = biz_json_array(pool), *bearer = biz_json_object(pool);
-    biz_json *roles = biz_json_array(pool);
+    biz_json *roles = biz_json_array(pool), *cookie = biz_json_object(pool);
 
     if (route->who == BIZ_ANYONE)
         return list;
@@ -430,7 +432,9 @@ static biz_json *security_of(apr_pool_t *pool, const biz_route *route)
     if (route->who == BIZ_STAFF || route->who == BIZ_ADMIN)
         biz_json_add_str(roles, "admin");
     biz_json_set(bearer, "bearer", roles);
+    biz_json_set(cookie, "cookie", roles);
     biz_json_add(list, bearer);
+    biz_json_add(list, cookie);
     return list;
 }
 
@@ -474,12 +478,20 @@ static biz_json *info(apr_pool_t *pool, const biz_settings *settings)
 static biz_json *security_components(apr_pool_t *pool)
 {
     biz_json *all = biz_json_object(pool), *bearer = biz_json_object(pool);
+    biz_json *cookie = biz_json_object(pool);
 
     biz_json_set_str(bearer, "type", "http");
     biz_json_set_str(bearer, "scheme", "bearer");
     biz_json_set_str(bearer, "bearerFormat", "JWT");
     biz_json_set_str(bearer, "description", "access_token of /auth/login or /auth/refresh");
     biz_json_set(all, "bearer", bearer);
+    biz_json_set_str(cookie, "type", "apiKey");
+    biz_json_set_str(cookie, "in", "cookie");
+    biz_json_set_str(cookie, "name", "__Host-bizapi");
+    biz_json_set_str(cookie, "description",
+                     "Set by a sign-in with session_cookie; what changes something is then taken "
+                     "from the portal's own pages only (Origin)");
+    biz_json_set(all, "cookie", cookie);
     return all;
 }
 

@@ -17,9 +17,12 @@ enum { NAME_CHARS = 120 };
 
 /* What every way to sign in takes beside its own fields. */
 #define SIGN_IN_FIELDS                                                                             \
+    {"device_token", BIZ_FIELD_TOKEN, BIZ_NULLABLE, 0, 0, NULL},                                   \
     {                                                                                              \
-        "device_token", BIZ_FIELD_TOKEN, BIZ_NULLABLE, 0, 0, NULL                                  \
+        "session_cookie", BIZ_FIELD_BOOL, 0, 0, 0, NULL                                            \
     }
+/* And may answer. */
+#define SIGNS_IN (STORES | BIZ_CAN(ORIGIN_NOT_ALLOWED) | BIZ_CAN(INVALID_REQUEST))
 
 static const biz_field register_fields[] = {
     {"email", BIZ_FIELD_EMAIL, BIZ_REQUIRED, 0, 0, NULL},
@@ -68,7 +71,7 @@ const biz_route biz_routes[] = {
      STORES | SETS_PASSWORD},
     {"POST", API "/auth/login", auth_login, BIZ_ANYONE, BIZ_PERSONAL, login_fields,
      "Sign in with address and password", "TokenPair",
-     STORES | HASHES | BIZ_CAN(INVALID_CREDENTIALS) | BIZ_CAN(EMAIL_NOT_VERIFIED)},
+     SIGNS_IN | HASHES | BIZ_CAN(INVALID_CREDENTIALS) | BIZ_CAN(EMAIL_NOT_VERIFIED)},
     {"POST", API "/auth/refresh", auth_refresh, BIZ_ANYONE, BIZ_PERSONAL, refresh_fields,
      "Get the next pair of tokens", "TokenPair",
      STORES | BIZ_CAN(UNAUTHENTICATED) | BIZ_CAN(TOKEN_EXPIRED) | BIZ_CAN(TOKEN_REVOKED) |

@@ -12,8 +12,9 @@ enum {
     AUTH_REFRESH_GRACE_SECONDS = 30
 };
 
-/* Finds out who calls from "Authorization: Bearer ...": sets req->user and req->session, or fails
- * with UNAUTHENTICATED, TOKEN_EXPIRED or TOKEN_REVOKED. Looks at the store each time, so that a
+/* Finds out who calls, from "Authorization: Bearer ..." or the portal's cookie: sets req->user and
+ * req->session, or fails with UNAUTHENTICATED, TOKEN_EXPIRED, TOKEN_REVOKED or (by cookie, and what
+ * changes something) ORIGIN_NOT_ALLOWED. Looks at the store each time, so that a
  * logout holds from the next request on in every process. */
 biz_code auth_identify(biz_req *req, biz_reply *reply);
 /* Whether that user may call a route. FORBIDDEN. */

@@ -6,6 +6,7 @@
 #include <strings.h>
 
 #include "audit/audit.h"
+#include "cookie.h"
 #include "session.h"
 #include "store/store.h"
 #include "token.h"
@@ -22,35 +23,56 @@ static const char *bearer(const biz_req *req)
     return *header != '\0' ? header : NULL;
 }
 
-biz_code auth_identify(biz_req *req, biz_reply *reply)
+/* Session and user, as they are now. `user_id` is whose session the token says it is; NULL: it does
+ * not say. */
+static biz_code load(biz_req *req, biz_reply *reply, const char *session_id, const char *user_id)
 {
-    const biz_env *env = req->env;
-    const char *token = bearer(req);
+    store *s = req->env->store;
     store_doc *session, *user;
-    token_claims claims;
-    apr_status_t status;
+    apr_status_t status = store_get(s, req->pool, COLL_SESSIONS, session_id, &session);
 
-    if (token == NULL)
-        return biz_fail(reply, BIZ_UNAUTHENTICATED, NULL, NULL);
-    status = token_access_read(req->pool, env->keys, env->seen, env->settings->public_url, token,
-                               req->now, &claims);
-    if (status != APR_SUCCESS)
-        return biz_fail(reply, status == APR_TIMEUP ? BIZ_TOKEN_EXPIRED : BIZ_UNAUTHENTICATED, NULL,
-                        NULL);
-    status = store_get(env->store, req->pool, COLL_SESSIONS, claims.session_id, &session);
     if (status == APR_SUCCESS)
-        status = store_get(env->store, req->pool, COLL_USERS, claims.user_id, &user);
+        status = store_get(s, req->pool, COLL_USERS,
+                           user_id != NULL ? user_id : store_str(session, SESSION_USER_ID), &user);
     if (status == STORE_ENOENT)
         return biz_fail(reply, BIZ_TOKEN_REVOKED, NULL, NULL);
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
-    if (strcmp(store_str(session, SESSION_USER_ID), claims.user_id) != 0 ||
+    if (strcmp(store_str(session, SESSION_USER_ID), store_doc_id(user)) != 0 ||
         !session_is_alive(session, user, req->now))
         return biz_fail(reply, BIZ_TOKEN_REVOKED, NULL, NULL);
     req->user = user;
     req->session = session;
     session_touch(req);
     return BIZ_OK;
+}
+
+static biz_code by_token(biz_req *req, biz_reply *reply, const char *token)
+{
+    const biz_env *env = req->env;
+    token_claims claims;
+    apr_status_t status = token_access_read(req->pool, env->keys, env->seen,
+                                            env->settings->public_url, token, req->now, &claims);
+
+    if (status != APR_SUCCESS)
+        return biz_fail(reply, status == APR_TIMEUP ? BIZ_TOKEN_EXPIRED : BIZ_UNAUTHENTICATED, NULL,
+                        NULL);
+    return load(req, reply, claims.session_id, claims.user_id);
+}
+
+/* A token that is sent is what counts: where it is no good, no cookie is asked. */
+biz_code auth_identify(biz_req *req, biz_reply *reply)
+{
+    const char *token = bearer(req), *session_id;
+
+    if (token != NULL)
+        return by_token(req, reply, token);
+    session_id = cookie_session(req);
+    if (session_id == NULL)
+        return biz_fail(reply, BIZ_UNAUTHENTICATED, NULL, NULL);
+    if (cookie_check_origin(req, reply) != BIZ_OK)
+        return reply->code;
+    return load(req, reply, session_id, NULL);
 }
 
 biz_code auth_permit(biz_req *req, biz_reply *reply, biz_who who)

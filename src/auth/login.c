@@ -3,6 +3,7 @@
 #include "auth.h"
 
 #include "account.h"
+#include "cookie.h"
 #include "audit/audit.h"
 #include "core/str.h"
 #include "hash.h"
@@ -57,6 +58,7 @@ static biz_code signed_out(biz_req *req, biz_reply *reply)
 {
     reply->data = biz_json_object(req->pool);
     biz_json_set_str(reply->data, "status", "signed_out");
+    cookie_take_back(req, reply);
     return BIZ_OK;
 }
 

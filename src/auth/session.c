@@ -11,6 +11,7 @@
 #include "agent.h"
 #include "audit/audit.h"
 #include "auth.h"
+#include "cookie.h"
 #include "core/crypto.h"
 #include "device.h"
 #include "outbox/outbox.h"
@@ -74,8 +75,11 @@ biz_code session_start(biz_req *req, biz_reply *reply, const store_doc *user)
 {
     store_doc *session = store_doc_new(req->pool, COLL_SESSIONS);
     const char *refresh = token_refresh_first(req->pool, req->env->keys, store_doc_id(session));
-    apr_status_t status = tell_of_new_device(req, user);
+    apr_status_t status;
 
+    if (cookie_may_give(req, reply) != BIZ_OK)
+        return reply->code;
+    status = tell_of_new_device(req, user);
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
     store_set_str(session, SESSION_USER_ID, store_doc_id(user));
@@ -88,6 +92,8 @@ biz_code session_start(biz_req *req, biz_reply *reply, const store_doc *user)
     store_set_str(session, SESSION_IP, req->address);
     store_set_str(session, SESSION_USER_AGENT, req->user_agent);
     store_set_str(session, SESSION_LOOK, device_look(req));
+    /* Whoever has a second factor gets here by it alone. */
+    store_set_bool(session, SESSION_MFA, store_bool(user, USER_MFA_ENABLED));
     status = store_insert(req->env->store, req->pool, session, NULL);
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
@@ -96,6 +102,7 @@ biz_code session_start(biz_req *req, biz_reply *reply, const store_doc *user)
     biz_json_set_str(reply->data, "device_token", device_token_for(req, store_doc_id(user)));
     audit_note(req, "authn_login_success", store_doc_id(user),
                audit_detail(req->pool, "session_id", store_doc_id(session)));
+    cookie_give(req, reply, store_doc_id(session));
     return BIZ_OK;
 }
 

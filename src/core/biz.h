@@ -37,6 +37,7 @@ struct biz_seen;
     X(EMAIL_NOT_VERIFIED, 403, "Please confirm your e-mail address first.")                        \
     X(REAUTH_REQUIRED, 403, "Please confirm first that it is you.")                                \
     X(MFA_REQUIRED, 403, "Please set up a second factor first.")                                   \
+    X(ORIGIN_NOT_ALLOWED, 403, "A page of another site may not do this.")                          \
     X(NOT_FOUND, 404, "Not found.")                                                                \
     X(METHOD_NOT_ALLOWED, 405, "This method is not allowed here.")                                 \
     X(REQUEST_TIMEOUT, 408, "The request took too long to arrive.")                                \
@@ -176,6 +177,7 @@ struct biz_req {
     const char *id; /* X-Request-Id */
     const char *method, *path;
     const char *query;      /* raw, or NULL */
+    const char *origin;     /* this site's own as the client sees it: "https://portal.example" */
     const char *address;    /* the client's, as text */
     const char *user_agent; /* printable, at most 200 bytes, or NULL */
     apr_time_t now;

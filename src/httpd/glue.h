@@ -98,6 +98,12 @@ int bizapi_claim_name(request_rec *r);
 int bizapi_claim_storage(request_rec *r);
 int bizapi_let_preflight(request_rec *r);
 
+/* ---- access.c: AuthType BizApi ---- */
+int bizapi_check_authn(request_rec *r);
+int bizapi_note_failure(request_rec *r, const char *type);
+int bizapi_export_user(request_rec *r);
+void bizapi_register_access(apr_pool_t *pool); /* the words behind Require */
+
 /* ---- handler.c ---- */
 int bizapi_handler(request_rec *r);
 /* Sets X-Request-Id (the client's where it is good) and gives it. */

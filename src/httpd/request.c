@@ -13,6 +13,15 @@ static const char *header_of(const biz_req *req, const char *name)
     return apr_table_get(r->headers_in, name);
 }
 
+/* As a browser writes it in Origin: the port where it is not the scheme's own. */
+static const char *own_origin(request_rec *r)
+{
+    const char *host = apr_table_get(r->headers_in, "Host");
+
+    return apr_pstrcat(r->pool, ap_http_scheme(r), "://",
+                       host != NULL ? biz_lower(r->pool, host) : "", NULL);
+}
+
 biz_req *bizapi_request(request_rec *r, const business *b)
 {
     biz_req *req = apr_pcalloc(r->pool, sizeof(*req));
@@ -23,6 +32,7 @@ biz_req *bizapi_request(request_rec *r, const business *b)
     req->method = r->method;
     req->path = r->uri;
     req->query = r->args;
+    req->origin = own_origin(r);
     req->address = r->useragent_ip;
     req->user_agent = agent != NULL ? biz_printable(r->pool, agent, 200) : NULL;
     req->now = apr_time_now();

@@ -43,6 +43,7 @@
     F(SESSION_REVOKED_AT, "revoked_at", TIME)                                                      \
     F(SESSION_LAST_SEEN_AT, "last_seen_at", TIME)                                                  \
     F(SESSION_IP, "ip", STR)                                                                       \
+    F(SESSION_MFA, "mfa", BOOL)  /* the sign-in was with two factors */                            \
     F(SESSION_LOOK, "look", STR) /* of the device at sign-in; auth/device.h */                     \
     F(SESSION_USER_AGENT, "user_agent", STR)                                                       \
     F(SESSION_PROVED_AT, "proved_at", TIME) /* when its user last proved who they are, since */

@@ -36,6 +36,7 @@ def address(word="p"):
 
 EMAIL, PASSWORD_FIELD, NEW_PASSWORD, TOKEN, LINE, PHONE, LOCALE, ZONE = (
     "email", "password", "new_password", "token", "line", "phone", "locale", "timezone")
+BOOL = "bool"
 
 
 class Route:
@@ -59,12 +60,12 @@ class Route:
 
 GOOD = {EMAIL: "nobody@people.test", PASSWORD_FIELD: PASSWORD, NEW_PASSWORD: PASSWORD,
         TOKEN: "A" * 43, LINE: "Nora Body", PHONE: "+4930123456", LOCALE: "de",
-        ZONE: "Europe/Berlin"}
+        ZONE: "Europe/Berlin", BOOL: True}
 
 _profile = {"phone": (PHONE, False, True), "locale": (LOCALE, False, True),
             "timezone": (ZONE, False, True)}
 # What every way to sign in takes beside its own fields.
-SIGN_IN = {"device_token": (TOKEN, False, True)}
+SIGN_IN = {"device_token": (TOKEN, False, True), "session_cookie": (BOOL, False, False)}
 ROUTES = [
     Route("POST", "/auth/register", idempotent=True, fields={
         "email": (EMAIL, True, False), "password": (NEW_PASSWORD, True, False),
@@ -169,8 +170,9 @@ class Admin(Person):
         self.login()
 
 
-def login(api, email, password, **more):
-    return api.post("/auth/login", ip=new_ip(), json={"email": email, "password": password}, **more)
+def login(api, email, password, **fields):
+    return api.post("/auth/login", ip=new_ip(), json={"email": email, "password": password,
+                                                      **fields})
 
 
 def refresh(api, token):

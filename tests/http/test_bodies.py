@@ -354,6 +354,8 @@ MISSING = object()
 @pytest.mark.parametrize("name", WRONG_TYPES)
 def test_no_type_is_converted(api, person, route, field, name):
     kind = route.fields[field][0]
+    if kind == kit.BOOL and name in ("true", "false"):
+        name = "a number"  # tried twice
     value = [GOOD[kind]] if name == "an array of it" else WRONG_TYPES[name]
     error = check_error(one_bad(api, person, route, field, value), 422, "VALIDATION_FAILED", field)
     assert error["details"] == [{"param": field, "message": error["message"]}]
@@ -390,6 +392,7 @@ WRONG_TEXTS = {
     kit.PASSWORD_FIELD: ["", "a" * 257],
     kit.NEW_PASSWORD: ["", "a", "short77", "\U0001f600" * 7, "a1-" * 85 + "ab"],
     kit.TOKEN: ["", "A" * 513],
+    kit.BOOL: ["", "true", "false", "yes", "1"],
     kit.LINE: ["", " ", "   ", "\u200b", "\u00a0\u3000", "\u2800", "\u3164", "x" * 121,
                "\U0001f600" * 121, *CONTROLS],
     kit.PHONE: ["", "123", "+", "+0123456789", "+123456", "+1234567890123456", "0049301234567",

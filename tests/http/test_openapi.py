@@ -8,7 +8,7 @@ import pytest
 import document
 import leaks
 from harness import REPO, check_leaks, Server
-from kit import (ROUTES, LINE, LOCALE, NEW_PASSWORD, PASSWORD_FIELD, TOKEN, ZONE, check_headers,
+from kit import (BOOL, ROUTES, LINE, LOCALE, NEW_PASSWORD, PASSWORD_FIELD, TOKEN, ZONE, check_headers,
                  routes_of_source)
 
 SERVER = {"conf": "BizApiPublicURL https://API.Example.test:443/base/",
@@ -88,13 +88,15 @@ def test_every_route_and_no_other(spec):
     assert set(found) == set(in_source) == {(r.method, r.path) for r in ROUTES}
     assert len(found) == len({o["operationId"] for o in found.values()})
     for key, (who, idempotent) in in_source.items():
-        assert found[key]["security"] == ([] if who == "anyone" else [
-            {"bearer": [] if who == "signed in" else [who]}]), key
+        roles = [] if who == "signed in" else [who]
+        assert found[key]["security"] == ([] if who == "anyone" else
+                                          [{"bearer": roles}, {"cookie": roles}]), key
         refs = [p.get("$ref", "") for p in found[key].get("parameters", [])]
         assert ("#/components/parameters/Idempotency-Key" in refs) is idempotent, key
         assert found[key]["summary"] and found[key]["tags"], key
 
 
+PLAIN = {BOOL: "boolean"}
 LENGTHS = {PASSWORD_FIELD: (1, 256), NEW_PASSWORD: (8, 256), TOKEN: (1, 512), LINE: (1, 120),
            LOCALE: (2, None), ZONE: (1, None)}
 
@@ -111,7 +113,8 @@ def test_bodies_are_as_declared(spec, route):
     assert set(schema.get("required", [])) == {f for f in route.fields if route.fields[f][1]}
     for name, (kind, _, nullable) in route.fields.items():
         field = schema["properties"][name]
-        assert field["type"] == (["string", "null"] if nullable else "string"), name
+        plain = PLAIN.get(kind, "string")
+        assert field["type"] == ([plain, "null"] if nullable else plain), name
         if kind in LENGTHS:
             assert (field["minLength"], field.get("maxLength")) == LENGTHS[kind], name
 

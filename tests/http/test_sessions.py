@@ -7,6 +7,7 @@ import pytest
 
 from harness import new_ip
 from kit import (PASSWORD, Person, change, database, in_parallel, login, now_ms, once, row, rows)
+from test_tokens import unb64
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 FIREFOX_LATER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -125,6 +126,25 @@ def test_a_wrong_password_tells_nobody(server):
     assert notices(server, person) == []
 
 
+# ---- the end ----
+
+def test_ends_are_in_the_audit_log(server):
+    def ended(person):
+        return [(r["event"], json.loads(r["details"])["session"]) for r in rows(
+            server, "audit_log", user_id=person.document()["_id"]) if r["event"] == "session_expired"]
+
+    person = Person(server)
+    first, second = person.tokens, sign_in(person)
+    ids = {t["access_token"]: json.loads(unb64(t["access_token"].split(".")[1]))["sid"]
+           for t in (first, second)}
+    person.api.delete(f"/auth/sessions/{ids[second['access_token']]}", token=first["access_token"])
+    person.api.post("/auth/logout", token=first["access_token"])
+    person.api.post("/auth/logout-all", token=sign_in(person)["access_token"])
+    assert ended(person) == [("session_expired", ids[second["access_token"]]),
+                             ("session_expired", ids[first["access_token"]]),
+                             ("session_expired", "all")]
+
+
 # ---- the list ----
 
 def test_the_list_names_devices(server):
@@ -190,6 +210,7 @@ def test_an_ended_session_is_not_seen_again(server):
     assert session_of(server, person) == before
 
 
+@pytest.mark.sqlite
 @pytest.mark.bz("BZ0201")
 def test_a_store_that_takes_no_writes_costs_one_request_once(make_server):
     server = make_server(conf="BizApiRateLimit off")

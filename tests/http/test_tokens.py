@@ -459,6 +459,8 @@ def test_a_token_of_two_turns_ago_ends_the_session(server):
     check_error(refresh(person.api, third["refresh_token"]), 401, "TOKEN_REVOKED")
     refused(person.api, third["access_token"], "TOKEN_REVOKED")
     server.mail.wait(person.email, "Session ended")
+    told = row(server, "audit_log", user_id=person.document()["_id"], event="authn_token_reuse")
+    assert json.loads(told["details"]) == {"session_id": claims_of(person.access)["sid"]}
     assert login(person.api, person.email, PASSWORD).status == 200
 
 
