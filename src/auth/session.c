@@ -153,23 +153,28 @@ void session_touch(biz_req *req)
         atomic_store(&shared->touch_again_at, req->now + apr_time_from_sec(TOUCH_PAUSE_SECONDS));
 }
 
-/* Somebody holds a copy of a token of this session: it ends for everyone, and its user is told. */
+/* Somebody holds a copy of a token of this session: it ends for everyone, and its user is told,
+ * once. The mail is queued first: who is killed in between leaves a session that the next try with
+ * that token ends. */
 static biz_code reused(biz_req *req, biz_reply *reply, const store_doc *session)
 {
-    const char *user_id = store_str(session, SESSION_USER_ID);
-    biz_json *data = biz_json_object(req->pool);
-    apr_status_t status = end_in_store(req, store_doc_id(session), user_id);
+    const char *id = store_doc_id(session), *user_id = store_str(session, SESSION_USER_ID);
+    outbox_message mail = {.channel = OUTBOX_MAIL, .kind = OUTBOX_NOTICE, .user_id = user_id};
+    apr_status_t status;
 
+    mail.data = biz_json_object(req->pool);
+    biz_json_set_str(mail.data, "event", NOTICE_TOKEN_REUSED);
+    biz_json_set_str(mail.data, "ip", req->address);
+    mail.unique_key = apr_pstrcat(req->pool, NOTICE_TOKEN_REUSED " ", id, NULL);
+    status = outbox_add(req->env->store, req->pool, &mail);
+    if (status == APR_SUCCESS || status == STORE_EEXIST)
+        status = end_in_store(req, id, user_id);
     if (status == APR_SUCCESS) {
         biz_log(BIZ_LOG_WARN, 0,
                 BZ(0504) "a refresh token was used a second time from %s: session %s of %s has "
                          "been ended and its user is told by mail",
-                req->address, store_doc_id(session), user_id);
-        audit_note(req, "authn_token_reuse", user_id,
-                   audit_detail(req->pool, "session_id", store_doc_id(session)));
-        biz_json_set_str(data, "event", NOTICE_TOKEN_REUSED);
-        biz_json_set_str(data, "ip", req->address);
-        status = outbox_put(req->env->store, req->pool, OUTBOX_NOTICE, NULL, user_id, data);
+                req->address, id, user_id);
+        audit_note(req, "authn_token_reuse", user_id, audit_detail(req->pool, "session_id", id));
     }
     if (status != APR_SUCCESS && status != STORE_ECOND && status != STORE_ENOENT)
         return biz_fail_store(req, reply, status);
