@@ -14,4 +14,8 @@ biz_code auth_hash_new(biz_req *req, biz_reply *reply, const char *param, const 
 biz_code auth_hash_verify(biz_req *req, biz_reply *reply, const char *password, const char *hash,
                           int *matches, const char **renewed);
 
+/* Takes as long as a hash has taken lately, without making one: for a refusal that must not show.
+ */
+void auth_hash_pretend(const biz_req *req);
+
 #endif

@@ -7,6 +7,7 @@
 #include "audit/audit.h"
 #include "core/str.h"
 #include "hash.h"
+#include "lockout.h"
 #include "session.h"
 
 /* A hash of the present kind in place of an imported one. Only a convenience: who loses the race
@@ -20,30 +21,57 @@ static void renew_hash(biz_req *req, const store_doc *user, const char *renewed)
                        STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes), NULL);
 }
 
+/* One answer for all reasons; the audit log has the reason. */
+static biz_code refused(biz_req *req, biz_reply *reply, const lockout *l, const char *email,
+                        const store_doc *user, const char *reason)
+{
+    const char *user_id = user != NULL ? store_doc_id(user) : NULL;
+    const char *masked = biz_mask_email(req->pool, email);
+    biz_json *details = biz_json_object(req->pool);
+
+    biz_log(BIZ_LOG_NOTICE, 0, BZ(0505) "sign-in refused from %s for %s", req->address, masked);
+    biz_json_set_str(details, "email", masked);
+    biz_json_set_str(details, "reason", reason);
+    audit_note(req, "authn_login_fail", user_id, biz_json_text(req->pool, details, NULL));
+    lockout_failed(req, l, user_id);
+    return biz_fail(reply, BIZ_INVALID_CREDENTIALS, NULL, NULL);
+}
+
 biz_code auth_login(biz_req *req, biz_reply *reply)
 {
     const char *email = biz_field_str(req, "email"), *renewed;
     store_doc *user = NULL;
     apr_status_t status = account_find(req->env->store, req->pool, email, &user);
-    int matches;
+    int matches = 0;
+    lockout l;
 
     if (status != APR_SUCCESS && status != STORE_ENOENT)
         return biz_fail_store(req, reply, status);
     if (status == STORE_ENOENT)
         user = NULL;
+    if (lockout_begin(req, reply, email, user, &l) != BIZ_OK)
+        return reply->code;
+    if (l.refused) {
+        auth_hash_pretend(req);
+        return refused(req, reply, &l, email, user, "locked");
+    }
     if (auth_hash_verify(req, reply, biz_field_str(req, "password"),
                          user != NULL ? store_str(user, USER_PASSWORD_HASH) : NULL, &matches,
-                         &renewed) != BIZ_OK)
+                         &renewed) != BIZ_OK) {
+        lockout_cancelled(req, &l);
         return reply->code;
-    if (!matches || store_bool(user, USER_DISABLED)) {
-        biz_log(BIZ_LOG_NOTICE, 0, BZ(0505) "sign-in refused from %s for %s", req->address,
-                biz_mask_email(req->pool, email));
-        audit_note(req, "authn_login_fail", user != NULL ? store_doc_id(user) : NULL,
-                   audit_detail(req->pool, "email", biz_mask_email(req->pool, email)));
-        return biz_fail(reply, BIZ_INVALID_CREDENTIALS, NULL, NULL);
     }
-    if (req->env->settings->require_verified && !store_bool(user, USER_EMAIL_VERIFIED))
+    if (!matches || store_bool(user, USER_DISABLED))
+        return refused(req, reply, &l, email, user,
+                       user == NULL ? "unknown"
+                       : matches    ? "disabled"
+                                    : "password");
+    lockout_passed(req, &l);
+    if (req->env->settings->require_verified && !store_bool(user, USER_EMAIL_VERIFIED)) {
+        audit_note(req, "authn_login_fail", store_doc_id(user),
+                   audit_detail(req->pool, "reason", "unverified"));
         return biz_fail(reply, BIZ_EMAIL_NOT_VERIFIED, NULL, NULL);
+    }
     if (renewed != NULL)
         renew_hash(req, user, renewed);
     return session_start(req, reply, user);

@@ -13,7 +13,7 @@
 
 enum {
     BIZ_SHARED_MAGIC =
-        0x42495a32,      /* changes with the layout: a new module never reads an old one */
+        0x42495a33,      /* changes with the layout: a new module never reads an old one */
     BIZ_HASH_SLOTS = 64, /* upper bound of password hashes at once, one a processor is used */
     BIZ_HASH_WAIT = 256  /* upper bound of requests that wait for one */
 };
@@ -43,6 +43,7 @@ typedef struct {
     _Atomic int64_t minute[BIZ_MINUTE_LINES];    /* when the line was last written, microseconds */
     _Atomic uint64_t suppressed[BIZ_MINUTE_LINES]; /* how often it was held back since */
     _Atomic int64_t touch_again_at;                /* microseconds; auth/session.h */
+    _Atomic uint32_t hash_usec;                    /* how long a password hash takes, lately */
     _Atomic uint64_t requests, limited, hashes, limit_evictions; /* counters for status */
 } biz_shared;
 

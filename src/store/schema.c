@@ -51,6 +51,8 @@ static const store_index indexes[] = {
     {"outbox_unique_key", COLL_OUTBOX, {OUTBOX_UNIQUE_KEY}, 1},
     {"outbox_recipient", COLL_OUTBOX, {OUTBOX_RECIPIENT, OUTBOX_KIND, STORE_CREATED_AT}, 0},
     {"outbox_expiry", COLL_OUTBOX, {OUTBOX_EXPIRES_AT}, 0},
+    {"lockouts_user", COLL_LOCKOUTS, {LOCKOUT_USER_ID}, 0},
+    {"lockouts_expiry", COLL_LOCKOUTS, {LOCKOUT_EXPIRES_AT}, 0},
     {"audit_seq", COLL_AUDIT, {AUDIT_SEQ}, 1},
     {"audit_at", COLL_AUDIT, {AUDIT_AT}, 0},
     {"audit_user", COLL_AUDIT, {AUDIT_USER_ID, AUDIT_AT}, 0},

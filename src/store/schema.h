@@ -110,6 +110,13 @@
     F(IDEM_ANSWER, "answer", JSON)                                                                 \
     F(IDEM_EXPIRES_AT, "expires_at", TIME)
 
+/* Its id is a hash of what is counted: auth/lockout.h. */
+#define STORE_LOCKOUTS(F)                                                                          \
+    F(LOCKOUT_USER_ID, "user_id", STR)                                                             \
+    F(LOCKOUT_TRIES, "tries", INT)                                                                 \
+    F(LOCKOUT_UNTIL, "until", TIME) /* no further try before */                                    \
+    F(LOCKOUT_EXPIRES_AT, "expires_at", TIME)
+
 /* One chain; see audit/audit.h. No expiry field: what goes is removed by audit_sweep(). */
 #define STORE_AUDIT(F)                                                                             \
     F(AUDIT_SEQ, "seq", INT)                                                                       \
@@ -179,6 +186,7 @@ enum {
     C(COLL_PASSKEYS, "passkeys", "pky", STORE_PASSKEYS, 0, 0)                                      \
     C(COLL_OUTBOX, "outbox", "obx", STORE_OUTBOX, 0, OUTBOX_EXPIRES_AT)                            \
     C(COLL_IDEMPOTENCY, "idempotency_keys", "idk", STORE_IDEMPOTENCY, 0, IDEM_EXPIRES_AT)          \
+    C(COLL_LOCKOUTS, "lockouts", "lck", STORE_LOCKOUTS, STORE_RELAXED, LOCKOUT_EXPIRES_AT)         \
     C(COLL_AUDIT, "audit_log", "aud", STORE_AUDIT, STORE_NO_VERSION, 0)                            \
     C(COLL_AUDIT_MARKS, "audit_marks", "aum", STORE_AUDIT_MARKS, STORE_RELAXED, 0)                 \
     C(COLL_EVENTS, "webhook_events", "whe", STORE_WEBHOOK_EVENTS, 0, EVENT_EXPIRES_AT)             \
