@@ -56,6 +56,25 @@ static const biz_field me_fields[] = {{"name", BIZ_FIELD_LINE, 0, 1, NAME_CHARS,
                                       {"timezone", BIZ_FIELD_TIMEZONE, BIZ_NULLABLE, 0, 0, NULL},
                                       {0}};
 
+#define ROLES "customer|staff|admin"
+static const biz_field users_query[] = {{"email", BIZ_FIELD_LINE, BIZ_IN_QUERY, 1, 254, NULL},
+                                        {"role", BIZ_FIELD_CHOICE, BIZ_IN_QUERY, 0, 0, ROLES},
+                                        {0}};
+static const biz_field new_user_fields[] = {
+    {"email", BIZ_FIELD_EMAIL, BIZ_REQUIRED, 0, 0, NULL},
+    {"name", BIZ_FIELD_LINE, BIZ_REQUIRED, 1, NAME_CHARS, NULL},
+    {"role", BIZ_FIELD_CHOICE, 0, 0, 0, ROLES},
+    {"phone", BIZ_FIELD_PHONE, BIZ_NULLABLE, 0, 0, NULL},
+    {"locale", BIZ_FIELD_LOCALE, BIZ_NULLABLE, 0, 0, NULL},
+    {"timezone", BIZ_FIELD_TIMEZONE, BIZ_NULLABLE, 0, 0, NULL},
+    {0}};
+static const biz_field user_fields[] = {{"name", BIZ_FIELD_LINE, 0, 1, NAME_CHARS, NULL},
+                                        {"role", BIZ_FIELD_CHOICE, 0, 0, 0, ROLES},
+                                        {"disabled", BIZ_FIELD_BOOL, 0, 0, 0, NULL},
+                                        {"phone", BIZ_FIELD_PHONE, BIZ_NULLABLE, 0, 0, NULL},
+                                        {"locale", BIZ_FIELD_LOCALE, BIZ_NULLABLE, 0, 0, NULL},
+                                        {"timezone", BIZ_FIELD_TIMEZONE, BIZ_NULLABLE, 0, 0, NULL},
+                                        {0}};
 static const biz_field audit_query[] = {{"user_id", BIZ_FIELD_LINE, BIZ_IN_QUERY, 1, 64, NULL},
                                         {"event", BIZ_FIELD_LINE, BIZ_IN_QUERY, 1, 64, NULL},
                                         {"address", BIZ_FIELD_LINE, BIZ_IN_QUERY, 1, 64, NULL},
@@ -111,6 +130,22 @@ const biz_route biz_routes[] = {
     /* Administration */
     {"GET", API "/admin/audit", admin_audit, BIZ_ADMIN, BIZ_PERSONAL | BIZ_LIST, audit_query,
      "The audit log, newest first", "[]AuditEvent", 0},
+    {"GET", API "/admin/users", admin_users, BIZ_ADMIN, BIZ_PERSONAL | BIZ_LIST, users_query,
+     "The accounts, newest first; by the beginning of an address: in its order", "[]Account", 0},
+    {"POST", API "/admin/users", admin_user_make, BIZ_ADMIN,
+     BIZ_IDEMPOTENT | BIZ_PERSONAL | BIZ_CREATES | BIZ_VERSIONED, new_user_fields,
+     "Make an account; its owner gets a mail with a link to set a password", "Account",
+     BIZ_CAN(CONFLICT)},
+    {"GET", API "/admin/users/{id}", admin_user, BIZ_ADMIN, BIZ_PERSONAL | BIZ_VERSIONED, NULL,
+     "One account", "Account", 0},
+    {"PATCH", API "/admin/users/{id}", admin_user_change, BIZ_ADMIN, BIZ_PERSONAL | BIZ_VERSIONED,
+     user_fields, "Change an account; another role or state ends its sessions", "Account",
+     BIZ_CAN(INVALID_STATE) | BIZ_CAN(CONFLICT)},
+    {"DELETE", API "/admin/users/{id}", admin_user_delete, BIZ_ADMIN, BIZ_PERSONAL | BIZ_VERSIONED,
+     NULL, "Delete an account: nothing of the person stays", "=deleted",
+     BIZ_CAN(INVALID_STATE) | BIZ_CAN(CONFLICT)},
+    {"POST", API "/admin/users/{id}/unlock", admin_user_unlock, BIZ_ADMIN, BIZ_PERSONAL, NULL,
+     "Forget an account's wrong passwords and codes", "=unlocked", 0},
 
     /* Integrations */
     {"GET", API "/integrations/status", integrations_status, BIZ_ANYONE, 0, NULL,

@@ -43,5 +43,12 @@ biz_code auth_jwks(biz_req *req, biz_reply *reply);
 /* events.c */
 biz_code auth_events(biz_req *req, biz_reply *reply);
 biz_code admin_audit(biz_req *req, biz_reply *reply);
+/* users.c */
+biz_code admin_users(biz_req *req, biz_reply *reply);
+biz_code admin_user(biz_req *req, biz_reply *reply);
+biz_code admin_user_make(biz_req *req, biz_reply *reply);
+biz_code admin_user_change(biz_req *req, biz_reply *reply);
+biz_code admin_user_delete(biz_req *req, biz_reply *reply);
+biz_code admin_user_unlock(biz_req *req, biz_reply *reply);
 
 #endif

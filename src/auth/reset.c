@@ -70,6 +70,17 @@ static apr_status_t use_token(biz_req *req, const store_doc *token)
                         STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes), NULL);
 }
 
+/* Who has the link reads the mails of its address, where that is still the account's. */
+static apr_status_t mailbox_is_theirs(biz_req *req, const store_doc *token)
+{
+    store_cond same[] = {STORE_EQ_STR(USER_EMAIL, store_str(token, RESET_EMAIL))};
+    store_change verified[] = {STORE_SET_BOOL(USER_EMAIL_VERIFIED, 1)};
+    apr_status_t status = store_update(req->env->store, req->pool, COLL_USERS,
+                                       store_str(token, RESET_USER_ID), same, 1, verified, 1, NULL);
+
+    return status == STORE_ECOND ? APR_SUCCESS : status;
+}
+
 biz_code auth_reset_password(biz_req *req, biz_reply *reply)
 {
     store *s = req->env->store;
@@ -94,6 +105,8 @@ biz_code auth_reset_password(biz_req *req, biz_reply *reply)
         return biz_fail(reply, BIZ_INVALID_TOKEN, NULL, NULL);
     if (status == APR_SUCCESS)
         status = account_set_password(s, req->pool, store_doc_id(user), hash, NULL);
+    if (status == APR_SUCCESS && !store_bool(user, USER_EMAIL_VERIFIED))
+        status = mailbox_is_theirs(req, token);
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
     audit_note(req, "authn_password_change", store_doc_id(user),

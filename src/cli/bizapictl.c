@@ -45,6 +45,10 @@ static const cli_command commands[] = {
      "Asks for the password on the terminal, twice and without showing it."},
     {"user set-role", "EMAIL|ID ROLE", "Make a user customer, staff or admin and end every session",
      cmd_user_set_role, 2, 2, NULL, NULL},
+    {"user unlock", "EMAIL|ID|ADDRESS",
+     "Forget the wrong passwords and codes of a user or an address", cmd_user_unlock, 1, 1, NULL,
+     "Who was wrong too often has to wait, an hour at most. ADDRESS is a client's, such as\n"
+     "192.0.2.7; of an IPv6 address its first 64 bits count."},
     {"import mongo", "URI", "Bring the users of another program's MongoDB, with their passwords",
      cmd_import_mongo, 1, 1, opts_import,
      "Reads the collection `users` of mongodb://HOST/DATABASE, changes nothing there, and makes a\n"

@@ -114,6 +114,7 @@ int cmd_user_disable(cli *c);
 int cmd_user_enable(cli *c);
 int cmd_user_set_password(cli *c);
 int cmd_user_set_role(cli *c);
+int cmd_user_unlock(cli *c);
 int cmd_import_mongo(cli *c);
 int cmd_copy(cli *c);
 int cmd_outbox_list(cli *c);

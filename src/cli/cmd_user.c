@@ -7,9 +7,11 @@
 #include <apr_strings.h>
 
 #include "auth/account.h"
+#include "auth/lockout.h"
 #include "core/locale.h"
 #include "core/str.h"
 #include "core/valid.h"
+#include "limit/limit.h"
 
 enum { PAGE = 500, NAME_CHARS = 120 }; /* as the API has it */
 
@@ -349,4 +351,38 @@ int cmd_user_set_role(cli *c)
     rv = account_set_role(c->store, c->pool, store_doc_id(user), role, &user);
     return changed(c, rv, user, "authz_change", detail(c, "role", role),
                    apr_pstrcat(c->pool, "is ", role, " now; every session has ended", NULL));
+}
+
+static int unlock_address(cli *c, const char *address)
+{
+    biz_json *details = detail(c, "address", address);
+    apr_status_t rv;
+    int status = cli_open(c, 0);
+
+    if (status != CLI_OK)
+        return status;
+    rv = lockout_clear_address(c->store, c->pool, address);
+    if (rv != APR_SUCCESS)
+        return cli_fail_store(c, rv);
+    status = cli_audit(c, "authn_login_unlock", NULL, details);
+    if (c->json && !c->quiet)
+        cli_print_json(c, details);
+    cli_say(c, "%s: unlocked", address);
+    return status;
+}
+
+int cmd_user_unlock(cli *c)
+{
+    store_doc *user;
+    limit_addr addr;
+    apr_status_t rv;
+    int status;
+
+    if (limit_addr_parse(cli_arg(c, 0), &addr))
+        return unlock_address(c, cli_arg(c, 0));
+    status = find_user(c, &user);
+    if (status != CLI_OK)
+        return status;
+    rv = lockout_clear_user(c->store, c->pool, user);
+    return changed(c, rv, user, "authn_login_unlock", NULL, "unlocked");
 }

@@ -30,6 +30,7 @@ static const store_field common[] = {
 /* A page of a list, a claim or a sweep walks one of these; there is no other way to search. */
 static const store_index indexes[] = {
     {"users_email", COLL_USERS, {USER_EMAIL}, 1},
+    {"users_role", COLL_USERS, {USER_ROLE, STORE_CREATED_AT}, 0},
     {"sessions_user", COLL_SESSIONS, {SESSION_USER_ID, STORE_CREATED_AT}, 0},
     {"sessions_look", COLL_SESSIONS, {SESSION_USER_ID, SESSION_LOOK}, 0},
     {"sessions_expiry", COLL_SESSIONS, {SESSION_EXPIRES_AT}, 0},

@@ -37,6 +37,7 @@ def address(word="p"):
 EMAIL, PASSWORD_FIELD, NEW_PASSWORD, TOKEN, LINE, PHONE, LOCALE, ZONE = (
     "email", "password", "new_password", "token", "line", "phone", "locale", "timezone")
 BOOL = "bool"
+CHOICE = "choice"  # each list of choices has these of ours
 
 
 class Route:
@@ -60,7 +61,7 @@ class Route:
 
 GOOD = {EMAIL: "nobody@people.test", PASSWORD_FIELD: PASSWORD, NEW_PASSWORD: PASSWORD,
         TOKEN: "A" * 43, LINE: "Nora Body", PHONE: "+4930123456", LOCALE: "de",
-        ZONE: "Europe/Berlin", BOOL: True}
+        ZONE: "Europe/Berlin", BOOL: True, CHOICE: "customer"}
 
 _profile = {"phone": (PHONE, False, True), "locale": (LOCALE, False, True),
             "timezone": (ZONE, False, True)}
@@ -91,6 +92,16 @@ ROUTES = [
     Route("GET", "/auth/events", "signed in"),
     Route("GET", "/auth/jwks.json"),
     Route("GET", "/admin/audit", "admin"),
+    Route("GET", "/admin/users", "admin"),
+    Route("POST", "/admin/users", "admin", idempotent=True, fields={
+        "email": (EMAIL, True, False), "name": (LINE, True, False),
+        "role": (CHOICE, False, False), **_profile}),
+    Route("GET", "/admin/users/{id}", "admin"),
+    Route("PATCH", "/admin/users/{id}", "admin", fields={
+        "name": (LINE, False, False), "role": (CHOICE, False, False),
+        "disabled": (BOOL, False, False), **_profile}),
+    Route("DELETE", "/admin/users/{id}", "admin"),
+    Route("POST", "/admin/users/{id}/unlock", "admin"),
     Route("GET", "/integrations/status"),
     Route("GET", "/health/live"),
     Route("GET", "/health/ready"),

@@ -1,0 +1,304 @@
+/* users.c: /admin/users: every account of the business, customers and those who work there, as
+ * admins manage them. Nobody sets a password here: who is new gets a mail with a link.
+ *
+ * A business is never left without an admin who can sign in. Two admins who remove each other at
+ * the same moment find that out after the change and take it back. */
+#include "auth.h"
+
+#include <string.h>
+#include <apr_strings.h>
+
+#include "account.h"
+#include "audit/audit.h"
+#include "core/str.h"
+#include "lockout.h"
+#include "outbox/outbox.h"
+
+static biz_json *user_json(apr_pool_t *pool, const store_doc *user)
+{
+    biz_json *json = account_json(pool, user);
+
+    biz_json_set_bool(json, "disabled", store_bool(user, USER_DISABLED));
+    biz_json_set_bool(json, "has_password", !store_is_null(user, USER_PASSWORD_HASH));
+    biz_json_set_time(json, "updated_at", store_time(user, STORE_UPDATED_AT));
+    return json;
+}
+
+static biz_code shown(biz_req *req, biz_reply *reply, const store_doc *user)
+{
+    reply->data = user_json(req->pool, user);
+    reply->version = store_doc_version(user);
+    return BIZ_OK;
+}
+
+/* The account of the path. Deleted ones are not there. */
+static biz_code load(biz_req *req, biz_reply *reply, store_doc **user)
+{
+    apr_status_t status =
+        store_get(req->env->store, req->pool, COLL_USERS, apr_table_get(req->params, "id"), user);
+
+    if (status == APR_SUCCESS && !store_is_null(*user, USER_DELETED_AT))
+        status = STORE_ENOENT;
+    return status == APR_SUCCESS ? BIZ_OK : biz_fail_store(req, reply, status);
+}
+
+/* ---- list, show ---- */
+
+biz_code admin_users(biz_req *req, biz_reply *reply)
+{
+    const char *prefix = biz_field_str(req, "email"), *role = biz_field_str(req, "role");
+    store_cond conds[4];
+    store_query query = {.coll = COLL_USERS, .conds = conds};
+    apr_array_header_t *docs;
+    apr_status_t status;
+    int i;
+
+    if (biz_page_of(req, reply, &query.limit, &query.cursor) != BIZ_OK)
+        return reply->code;
+    conds[query.n_conds++] = (store_cond)STORE_IS_NULL(USER_DELETED_AT);
+    if (role != NULL) {
+        conds[query.n_conds++] = (store_cond)STORE_EQ_STR(USER_ROLE, role);
+        query.index = "users_role";
+    }
+    if (prefix != NULL) {
+        prefix = biz_lower(req->pool, prefix);
+        query.index = "users_email";
+        conds[query.n_conds++] = (store_cond){USER_EMAIL, STORE_GE, STORE_V_STR(prefix)};
+        conds[query.n_conds++] = (store_cond){
+            USER_EMAIL, STORE_LT, STORE_V_STR(apr_pstrcat(req->pool, prefix, "\x7f", NULL))};
+    }
+    query.descending = prefix == NULL;
+    status = store_find(req->env->store, req->pool, &query, &docs, &reply->next_cursor);
+    if (status != APR_SUCCESS)
+        return biz_fail_store(req, reply, status);
+    reply->data = biz_json_array(req->pool);
+    for (i = 0; i < docs->nelts; i++)
+        biz_json_add(reply->data, user_json(req->pool, APR_ARRAY_IDX(docs, i, store_doc *)));
+    return BIZ_OK;
+}
+
+biz_code admin_user(biz_req *req, biz_reply *reply)
+{
+    store_doc *user;
+
+    return load(req, reply, &user) == BIZ_OK ? shown(req, reply, user) : reply->code;
+}
+
+/* ---- make ---- */
+
+biz_code admin_user_make(biz_req *req, biz_reply *reply)
+{
+    store *s = req->env->store;
+    account_new account = {.email = biz_field_str(req, "email"),
+                           .typed = biz_json_str(req->json, "email"),
+                           .name = biz_field_str(req, "name"),
+                           .phone = biz_field_str(req, "phone"),
+                           .locale = biz_field_str(req, "locale"),
+                           .timezone = biz_field_str(req, "timezone"),
+                           .role = biz_field_str(req, "role")};
+    store_doc *user = account_make(req->pool, &account);
+    apr_status_t status = store_insert(s, req->pool, user, NULL);
+
+    if (status == STORE_EEXIST)
+        return biz_fail(reply, BIZ_CONFLICT, "email", "There is an account with this address.");
+    if (status == APR_SUCCESS)
+        status = outbox_put(s, req->pool, OUTBOX_FORGOT, account.email, NULL, NULL);
+    if (status != APR_SUCCESS)
+        return biz_fail_store(req, reply, status);
+    audit_note(req, "user_created", store_doc_id(user),
+               audit_detail(req->pool, "role", store_str(user, USER_ROLE)));
+    reply->status = 201;
+    return shown(req, reply, user);
+}
+
+/* ---- change ---- */
+
+static int is_admin(const store_doc *user)
+{
+    return !strcmp(store_str(user, USER_ROLE), "admin") && !store_bool(user, USER_DISABLED);
+}
+
+/* Whether an admin other than this one can sign in. */
+static apr_status_t has_other_admin(biz_req *req, const char *user_id, int *has)
+{
+    store_cond conds[] = {STORE_EQ_STR(USER_ROLE, "admin"),
+                          STORE_EQ_BOOL(USER_DISABLED, 0),
+                          {STORE_ID, STORE_NE, STORE_V_STR(user_id)}};
+    store_query query = {.coll = COLL_USERS,
+                         .index = "users_role",
+                         .conds = conds,
+                         .n_conds = STORE_COUNT_OF(conds)};
+    store_doc *other;
+    apr_status_t status = store_find_one(req->env->store, req->pool, &query, &other);
+
+    *has = status == APR_SUCCESS;
+    return status == STORE_ENOENT ? APR_SUCCESS : status;
+}
+
+static biz_code is_last(biz_reply *reply)
+{
+    return biz_fail(reply, BIZ_INVALID_STATE, NULL,
+                    "This is the last admin. Make another one first.");
+}
+
+static apr_status_t apply(biz_req *req, const store_doc *user, const store_change *changes,
+                          size_t n, store_doc **after)
+{
+    store_cond same[] = {{STORE_VERSION, STORE_EQ, STORE_V_INT(store_doc_version(user))}};
+
+    return store_update(req->env->store, req->pool, COLL_USERS, store_doc_id(user), same, 1,
+                        changes, n, after);
+}
+
+/* Changes an account under its version, and takes it back where that took the last admin away. */
+static biz_code change(biz_req *req, biz_reply *reply, const store_doc *user,
+                       const store_change *changes, size_t n, store_doc **after)
+{
+    store_change back[] = {STORE_SET_STR(USER_ROLE, "admin"), STORE_SET_BOOL(USER_DISABLED, 0)};
+    int was_admin = is_admin(user), has = 1;
+    apr_status_t status = APR_SUCCESS;
+
+    if (was_admin)
+        status = has_other_admin(req, store_doc_id(user), &has);
+    if (status == APR_SUCCESS)
+        status = apply(req, user, changes, n, after);
+    if (status == STORE_ECOND && req->header(req, "If-Match") == NULL)
+        return biz_fail(reply, BIZ_CONFLICT, NULL, NULL);
+    if (status == APR_SUCCESS && was_admin && !is_admin(*after)) {
+        if (has)
+            status = has_other_admin(req, store_doc_id(user), &has);
+        if (status == APR_SUCCESS && !has) {
+            status = apply(req, *after, back, STORE_COUNT_OF(back), after);
+            if (status == APR_SUCCESS)
+                return is_last(reply);
+        }
+    }
+    return status == APR_SUCCESS ? BIZ_OK : biz_fail_store(req, reply, status);
+}
+
+static biz_code matches(biz_req *req, biz_reply *reply, const store_doc *user)
+{
+    const char *if_match = req->header(req, "If-Match");
+
+    return if_match == NULL || biz_etag_matches(if_match, store_doc_version(user))
+               ? BIZ_OK
+               : biz_fail(reply, BIZ_STALE, NULL, NULL);
+}
+
+/* What the body says of the account's plain texts. */
+static size_t plain_changes(biz_req *req, store_change *changes)
+{
+    static const struct {
+        const char *name;
+        store_fid fid;
+    } texts[] = {{"name", USER_NAME},
+                 {"phone", USER_PHONE},
+                 {"locale", USER_LOCALE},
+                 {"timezone", USER_TIMEZONE}};
+    size_t n = 0, i;
+
+    for (i = 0; i < STORE_COUNT_OF(texts); i++) {
+        const char *value = biz_field_str(req, texts[i].name);
+
+        if (value != NULL || biz_field_is_null(req, texts[i].name))
+            changes[n++] = (store_change)STORE_SET_STR(texts[i].fid, value);
+    }
+    return n;
+}
+
+biz_code admin_user_change(biz_req *req, biz_reply *reply)
+{
+    const char *role = biz_field_str(req, "role"), *disabled = biz_field_str(req, "disabled");
+    store_change changes[8];
+    store_doc *user, *after;
+    int new_role, new_state, off;
+    size_t n;
+
+    if (load(req, reply, &user) != BIZ_OK || matches(req, reply, user) != BIZ_OK)
+        return reply->code;
+    n = plain_changes(req, changes);
+    off = biz_field_bool(req, "disabled", 0);
+    new_role = role != NULL && strcmp(role, store_str(user, USER_ROLE)) != 0;
+    new_state = disabled != NULL && off != store_bool(user, USER_DISABLED);
+    if (new_role)
+        changes[n++] = (store_change)STORE_SET_STR(USER_ROLE, role);
+    if (new_state)
+        changes[n++] = (store_change)STORE_SET_BOOL(USER_DISABLED, off);
+    if (n == 0)
+        return shown(req, reply, user);
+    if (new_role || new_state)
+        changes[n++] = (store_change)STORE_INC_INT(USER_SESSION_EPOCH, 1);
+    if (change(req, reply, user, changes, n, &after) != BIZ_OK)
+        return reply->code;
+    if (new_role)
+        audit_note(req, "authz_change", store_doc_id(user), audit_detail(req->pool, "role", role));
+    if (new_state)
+        audit_note(req, off ? "user_disabled" : "user_enabled", store_doc_id(user), NULL);
+    if (!new_role && !new_state)
+        audit_note(req, "user_updated", store_doc_id(user), NULL);
+    return shown(req, reply, after);
+}
+
+/* Nothing of the person stays; the id does, for what else refers to it. */
+biz_code admin_user_delete(biz_req *req, biz_reply *reply)
+{
+    store_doc *user, *after;
+    const char *nobody;
+    int has = 1;
+    apr_status_t status = APR_SUCCESS;
+
+    if (load(req, reply, &user) != BIZ_OK || matches(req, reply, user) != BIZ_OK)
+        return reply->code;
+    if (is_admin(user))
+        status = has_other_admin(req, store_doc_id(user), &has);
+    if (status != APR_SUCCESS)
+        return biz_fail_store(req, reply, status);
+    if (!has)
+        return is_last(reply);
+    nobody = apr_pstrcat(req->pool, store_doc_id(user), "@deleted.invalid", NULL);
+    store_change first[] = {STORE_SET_BOOL(USER_DISABLED, 1), STORE_INC_INT(USER_SESSION_EPOCH, 1)};
+    store_change changes[] = {STORE_SET_TIME(USER_DELETED_AT, req->now),
+                              STORE_SET_STR(USER_EMAIL, nobody),
+                              STORE_SET_STR(USER_EMAIL_TYPED, nobody),
+                              STORE_SET_STR(USER_NAME, "Deleted account"),
+                              STORE_SET_STR(USER_ROLE, "customer"),
+                              STORE_SET_NULL(USER_PHONE),
+                              STORE_SET_NULL(USER_LOCALE),
+                              STORE_SET_NULL(USER_TIMEZONE),
+                              STORE_SET_NULL(USER_PASSWORD_HASH),
+                              STORE_SET_NULL(USER_TOTP_SECRET),
+                              STORE_SET_NULL(USER_TOTP_PENDING),
+                              STORE_SET_NULL(USER_RECOVERY_SET),
+                              STORE_SET_BOOL(USER_EMAIL_VERIFIED, 0),
+                              STORE_SET_BOOL(USER_MFA_ENABLED, 0)};
+    /* Disabled first: that can be taken back where it was the last admin after all. */
+    if (change(req, reply, user, first, STORE_COUNT_OF(first), &after) != BIZ_OK)
+        return reply->code;
+    status = lockout_clear_user(req->env->store, req->pool, user);
+    if (status == APR_SUCCESS)
+        status = store_update(req->env->store, req->pool, COLL_USERS, store_doc_id(user), NULL, 0,
+                              changes, STORE_COUNT_OF(changes), &after);
+    if (status != APR_SUCCESS)
+        return biz_fail_store(req, reply, status);
+    reply->version = store_doc_version(after);
+    audit_note(req, "user_deleted", store_doc_id(user), NULL);
+    reply->data = biz_json_object(req->pool);
+    biz_json_set_str(reply->data, "status", "deleted");
+    return BIZ_OK;
+}
+
+biz_code admin_user_unlock(biz_req *req, biz_reply *reply)
+{
+    store_doc *user;
+    apr_status_t status;
+
+    if (load(req, reply, &user) != BIZ_OK)
+        return reply->code;
+    status = lockout_clear_user(req->env->store, req->pool, user);
+    if (status != APR_SUCCESS)
+        return biz_fail_store(req, reply, status);
+    audit_note(req, "authn_login_unlock", store_doc_id(user), NULL);
+    reply->data = biz_json_object(req->pool);
+    biz_json_set_str(reply->data, "status", "unlocked");
+    return BIZ_OK;
+}
