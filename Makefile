@@ -7,6 +7,7 @@
 #   make asan     make tsan     (the tests under a sanitizer)
 #   make fuzz [FUZZ=email] [FUZZ_SECONDS=60]     (looks for new inputs; make test replays the known)
 #   make mail-templates     (after a change in conf/mail/src)
+#   make bench    (docs/BENCHMARKS.md; wants the machine for itself for ten minutes)
 #   make bare     (make test in an empty Debian 12, made by debootstrap)
 
 .DELETE_ON_ERROR:
@@ -105,6 +106,21 @@ fuzz:
 	    LDFLAGS="-fsanitize=fuzzer" $(FUZZ:%=$(B)/fuzzer/fuzz/test_%)
 	@tests/fuzz/hunt $(B)/fuzzer $(FUZZ_SECONDS) $(FUZZ)
 FUZZ_CC = clang
+
+# Figures for docs/BENCHMARKS.md, from programs of their own beside what is measured.
+LOADS = limit_loop hash_loop mongo_loop mod_empty.so
+bench:
+	@conf/quickstart/deps bench
+	@$(SUBMAKE) all $(LOADS:%=$(B)/load/%)
+	@$(PYTHON) tests/load/bench "$(B)"
+$(B)/load/%.so: tests/load/%.c
+	@mkdir -p $(@D)
+	$(SAY)
+	$(Q)$(CC) $(CFLAGS_ALL) $(INC_AP) -fvisibility=default -shared -o $@ $<
+$(B)/load/%: tests/load/%.c $(B)/libbizapi.a
+	@mkdir -p $(@D)
+	$(SAY)
+	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $< $(B)/libbizapi.a $(LDFLAGS) $(LD_PC) $(LD_APR) -lpthread
 
 bare:
 	tests/bare
@@ -237,5 +253,5 @@ clean:
 	rm -rf $(B)
 
 FORCE:
-.PHONY: all run test tests asan tsan fuzz bare install uninstall lint mail-templates docs clean FORCE
+.PHONY: all run test tests asan tsan fuzz bench bare install uninstall lint mail-templates docs clean FORCE
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
