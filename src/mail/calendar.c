@@ -10,15 +10,22 @@
 
 enum { LINE_CHARS = 500 };
 
-/* One line, and without the quotes that a parameter cannot hold (RFC 5545 section 3.2). */
 static const char *line_of(apr_pool_t *pool, const char *text)
 {
-    char *line = apr_pstrdup(pool, mail_line(pool, text, LINE_CHARS));
+    const char *line = mail_line(pool, text, LINE_CHARS);
 
-    for (char *c = line; c && *c; c++) {
+    return line ? line : "";
+}
+
+/* A name as a parameter, which cannot hold quotes (RFC 5545 section 3.2). */
+static icalparameter *name_of(apr_pool_t *pool, const char *text)
+{
+    char *name = apr_pstrdup(pool, line_of(pool, text));
+
+    for (char *c = name; *c; c++) {
         *c = *c == '"' ? '\'' : *c;
     }
-    return line ? line : "";
+    return icalparameter_new_cn(name);
 }
 
 static struct icaltimetype instant(apr_time_t t)
@@ -43,11 +50,9 @@ static void add_people(apr_pool_t *pool, icalcomponent *c, const mail_event *eve
     icalproperty *attendee =
         icalproperty_new_attendee(apr_pstrcat(pool, "mailto:", event->attendee, NULL));
 
-    icalproperty_add_parameter(organizer,
-                               icalparameter_new_cn(line_of(pool, event->organizer_name)));
+    icalproperty_add_parameter(organizer, name_of(pool, event->organizer_name));
     if (event->attendee_name && event->attendee_name[0]) {
-        icalproperty_add_parameter(attendee,
-                                   icalparameter_new_cn(line_of(pool, event->attendee_name)));
+        icalproperty_add_parameter(attendee, name_of(pool, event->attendee_name));
     }
     icalproperty_add_parameter(attendee, icalparameter_new_role(ICAL_ROLE_REQPARTICIPANT));
     icalproperty_add_parameter(attendee, icalparameter_new_partstat(ICAL_PARTSTAT_ACCEPTED));

@@ -73,6 +73,14 @@ typedef struct {
     apr_time_t date;
 } mail_envelope;
 
+/* The headers beside From, To, Subject and their like: name -> value, for every transport. Those of
+ * automatic mail always; In-Reply-To and References for a mail that follows another;
+ * List-Unsubscribe (RFC 2369, RFC 8058) for one with an https address. `from`: the bare sender. */
+apr_table_t *mail_headers(apr_pool_t *pool, const char *from, const mail_rendered *rendered);
+/* The name and type of the file that a mail's calendar entry is attached as. */
+#define MAIL_CALENDAR_FILE "invite.ics"
+#define MAIL_CALENDAR_TYPE "application/ics"
+
 /* CRLF text, byte-equal for equal input. CR, LF and NUL never pass from a value into a header. */
 apr_status_t mail_message(apr_pool_t *pool, const mail_envelope *envelope,
                           const mail_rendered *rendered, const char **message, size_t *len,

@@ -42,6 +42,12 @@ static int is_address(const char *text, size_t len)
            text[0] != '.' && sign[1] != '.' && sign[1] != '-';
 }
 
+/* 1 for the id of a row: it stands in Message-ID and in boundaries as it is. */
+static int is_id(const char *id)
+{
+    return id[0] && !id[strspn(id, "abcdefghijklmnopqrstuvwxyz0123456789_")];
+}
+
 const char *mail_address_of(apr_pool_t *pool, const char *from)
 {
     const char *open = from ? strrchr(from, '<') : NULL;
@@ -129,10 +135,12 @@ static int wants_base64(const char *text)
     return high * 6 > len; /* 1 + 2h > 4/3 */
 }
 
-static GMimeObject *part_of(apr_pool_t *pool, const char *subtype, const char *text)
+/* `crlf`: each line's end is part of the text, as in calendars, and must arrive as it is. */
+static GMimePart *part_of(apr_pool_t *pool, const char *type, const char *subtype, const char *text,
+                          int crlf)
 {
-    int base64 = wants_base64(text);
-    GMimePart *part = g_mime_part_new_with_type("text", subtype);
+    int base64 = crlf || wants_base64(text);
+    GMimePart *part = g_mime_part_new_with_type(type, subtype);
     GMimeDataWrapper *wrapper;
     GMimeStream *stream;
     size_t len;
@@ -148,7 +156,28 @@ static GMimeObject *part_of(apr_pool_t *pool, const char *subtype, const char *t
     g_mime_object_set_content_type_parameter(GMIME_OBJECT(part), "charset", charset);
     g_object_unref(wrapper);
     g_object_unref(stream);
-    return GMIME_OBJECT(part);
+    return part;
+}
+
+/* The calendar entry as one more form of the same mail (RFC 6047 section 2.4). */
+static GMimePart *invitation_of(apr_pool_t *pool, const mail_rendered *rendered)
+{
+    GMimePart *part = part_of(pool, "text", "calendar", rendered->calendar, 1);
+    int cancel = rendered->calendar_method == MAIL_CALENDAR_CANCEL;
+
+    g_mime_object_set_content_type_parameter(GMIME_OBJECT(part), "method",
+                                             cancel ? "CANCEL" : "REQUEST");
+    return part;
+}
+
+/* The same as a file, for those that show no invitations. */
+static GMimePart *file_of(apr_pool_t *pool, const mail_rendered *rendered)
+{
+    GMimePart *part = part_of(pool, "application", "ics", rendered->calendar, 1);
+
+    g_mime_object_set_disposition(GMIME_OBJECT(part), GMIME_DISPOSITION_ATTACHMENT);
+    g_mime_part_set_filename(part, MAIL_CALENDAR_FILE);
+    return part;
 }
 
 /* ---- the whole ---- */
@@ -221,10 +250,31 @@ static void add_address(apr_pool_t *pool, GMimeMessage *message, GMimeAddressTyp
     }
 }
 
-static void set_headers(apr_pool_t *pool, GMimeMessage *message, const mail_envelope *e,
-                        const char *from_name, const char *from, const char *to_name,
-                        const char *subject)
+apr_table_t *mail_headers(apr_pool_t *pool, const char *from, const mail_rendered *rendered)
 {
+    apr_table_t *headers = apr_table_make(pool, 6);
+    const char *stop = rendered->unsubscribe_url;
+
+    apr_table_setn(headers, "Auto-Submitted", "auto-generated"); /* RFC 3834 */
+    apr_table_setn(headers, "X-Auto-Response-Suppress", "OOF, AutoReply");
+    if (rendered->thread && is_id(rendered->thread)) {
+        const char *id = apr_pstrcat(pool, "<", rendered->thread, strchr(from, '@'), ">", NULL);
+
+        apr_table_setn(headers, "In-Reply-To", id);
+        apr_table_setn(headers, "References", id);
+    }
+    if (stop && strncmp(stop, "https://", 8) == 0 && !strpbrk(stop, " \r\n<>")) {
+        apr_table_setn(headers, "List-Unsubscribe", apr_pstrcat(pool, "<", stop, ">", NULL));
+        apr_table_setn(headers, "List-Unsubscribe-Post", "List-Unsubscribe=One-Click");
+    }
+    return headers;
+}
+
+static void set_headers(apr_pool_t *pool, GMimeMessage *message, const mail_envelope *e,
+                        const mail_rendered *rendered, const char *from_name, const char *from,
+                        const char *to_name, const char *subject)
+{
+    const apr_array_header_t *more = apr_table_elts(mail_headers(pool, from, rendered));
     GMimeObject *object = GMIME_OBJECT(message);
     GDateTime *date = g_date_time_new_from_unix_utc(apr_time_sec(e->date));
     char *id = g_strdup_printf("%s@%s", e->id, strchr(from, '@') + 1);
@@ -237,28 +287,47 @@ static void set_headers(apr_pool_t *pool, GMimeMessage *message, const mail_enve
     }
     set_subject(pool, message, subject);
     g_mime_message_set_message_id(message, id);
-    g_mime_object_set_header(object, "Auto-Submitted", "auto-generated", NULL); /* RFC 3834 */
-    g_mime_object_set_header(object, "X-Auto-Response-Suppress", "OOF, AutoReply", NULL);
+    for (int i = 0; i < more->nelts; i++) {
+        const apr_table_entry_t *header = &APR_ARRAY_IDX(more, i, apr_table_entry_t);
+
+        g_mime_object_set_header(object, header->key, header->val, NULL);
+    }
     g_mime_object_set_header(object, "MIME-Version", "1.0", NULL);
     g_free(id);
     g_date_time_unref(date);
 }
 
+/* "=_" is in no line of quoted-printable or base64 (RFC 2045 section 6.7). */
+static GMimeMultipart *multipart_of(apr_pool_t *pool, const char *subtype, const char *mark,
+                                    const mail_envelope *e)
+{
+    GMimeMultipart *parts = g_mime_multipart_new_with_subtype(subtype);
+
+    g_mime_multipart_set_boundary(parts, apr_pstrcat(pool, mark, e->id, NULL));
+    return parts;
+}
+
+static void add_part(GMimeMultipart *parts, void *part)
+{
+    g_mime_multipart_add(parts, part);
+    g_object_unref(part);
+}
+
 static void set_body(apr_pool_t *pool, GMimeMessage *message, const mail_envelope *e,
                      const mail_rendered *rendered)
 {
-    GMimeMultipart *both = g_mime_multipart_new_with_subtype("alternative");
-    GMimeObject *plain = part_of(pool, "plain", rendered->text);
-    GMimeObject *html = part_of(pool, "html", rendered->html);
+    GMimeMultipart *forms = multipart_of(pool, "alternative", "=_", e), *all = forms;
 
-    /* "=_" is in no line of quoted-printable or base64 (RFC 2045 section 6.7). */
-    g_mime_multipart_set_boundary(both, apr_pstrcat(pool, "=_", e->id, NULL));
-    g_mime_multipart_add(both, plain);
-    g_mime_multipart_add(both, html);
-    g_mime_message_set_mime_part(message, GMIME_OBJECT(both));
-    g_object_unref(plain);
-    g_object_unref(html);
-    g_object_unref(both);
+    add_part(forms, part_of(pool, "text", "plain", rendered->text, 0));
+    add_part(forms, part_of(pool, "text", "html", rendered->html, 0));
+    if (rendered->calendar) {
+        add_part(forms, invitation_of(pool, rendered));
+        all = multipart_of(pool, "mixed", "=_m_", e);
+        add_part(all, forms);
+        add_part(all, file_of(pool, rendered));
+    }
+    g_mime_message_set_mime_part(message, GMIME_OBJECT(all));
+    g_object_unref(all);
 }
 
 static const char *written(apr_pool_t *pool, GMimeMessage *message, size_t *len)
@@ -294,8 +363,7 @@ apr_status_t mail_message(apr_pool_t *pool, const mail_envelope *envelope,
         *why = "the recipient is no address";
     } else if (envelope->reply_to && !is_address(envelope->reply_to, strlen(envelope->reply_to))) {
         *why = "the address for replies is none";
-    } else if (envelope->id[strspn(envelope->id, "abcdefghijklmnopqrstuvwxyz0123456789_")] ||
-               !envelope->id[0]) {
+    } else if (!is_id(envelope->id)) {
         *why = "the id is not one of ours";
     }
     if (*why) {
@@ -311,7 +379,7 @@ apr_status_t mail_message(apr_pool_t *pool, const mail_envelope *envelope,
     }
     pthread_once(&once, start_gmime);
     m = g_mime_message_new(FALSE);
-    set_headers(pool, m, envelope, from_name, from, to_name, subject);
+    set_headers(pool, m, envelope, rendered, from_name, from, to_name, subject);
     set_body(pool, m, envelope, rendered);
     *message = written(pool, m, len);
     g_object_unref(m);

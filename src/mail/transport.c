@@ -9,6 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <apr_encode.h>
 #include <apr_file_io.h>
 #include <apr_strings.h>
 
@@ -254,12 +255,28 @@ static void add_content(apr_pool_t *pool, biz_json *list, const char *type, cons
     biz_json_add(list, json);
 }
 
+/* The calendar entry as a file alone: the API takes no parameter of a type, so no method=. */
+static biz_json *attachment(apr_pool_t *pool, const char *calendar)
+{
+    biz_json *list = biz_json_array(pool), *json = biz_json_object(pool);
+
+    biz_json_set_str(json, "content",
+                     apr_pencode_base64(pool, calendar, APR_ENCODE_STRING, APR_ENCODE_NONE, NULL));
+    biz_json_set_str(json, "type", MAIL_CALENDAR_TYPE);
+    biz_json_set_str(json, "filename", MAIL_CALENDAR_FILE);
+    biz_json_set_str(json, "disposition", "attachment");
+    biz_json_add(list, json);
+    return list;
+}
+
 static biz_json *sendgrid_body(apr_pool_t *pool, const mail_envelope *e, const mail_rendered *r)
 {
     biz_json *body = biz_json_object(pool), *list = biz_json_array(pool);
     biz_json *to = biz_json_array(pool), *one = biz_json_object(pool);
     biz_json *tracking = biz_json_object(pool), *arguments = biz_json_object(pool);
     biz_json *headers = biz_json_object(pool), *content = biz_json_array(pool);
+    const apr_array_header_t *more =
+        apr_table_elts(mail_headers(pool, mail_address_of(pool, e->from), r));
 
     biz_json_add(to, person(pool, e->to, e->to_name ? mail_line(pool, e->to_name, 200) : NULL));
     biz_json_set(one, "to", to);
@@ -274,8 +291,18 @@ static biz_json *sendgrid_body(apr_pool_t *pool, const mail_envelope *e, const m
     add_content(pool, content, "text/plain", r->text);
     add_content(pool, content, "text/html", r->html);
     biz_json_set(body, "content", content);
-    biz_json_set_str(headers, "Auto-Submitted", "auto-generated");
-    biz_json_set_str(headers, "X-Auto-Response-Suppress", "OOF, AutoReply");
+    if (r->calendar) {
+        biz_json_set(body, "attachments", attachment(pool, r->calendar));
+    }
+    for (int i = 0; i < more->nelts; i++) {
+        const apr_table_entry_t *header = &APR_ARRAY_IDX(more, i, apr_table_entry_t);
+
+        biz_json_set_str(headers, header->key, header->val);
+    }
+    /* Else replies and later mails would hang on an id that we do not know. */
+    biz_json_set_str(
+        headers, "Message-ID",
+        apr_pstrcat(pool, "<", e->id, strchr(mail_address_of(pool, e->from), '@'), ">", NULL));
     biz_json_set(body, "headers", headers);
     biz_json_set_str(arguments, "outbox_id", e->id);
     biz_json_set(body, "custom_args", arguments);

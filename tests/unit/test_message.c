@@ -238,6 +238,61 @@ static void threads_may_write_at_once(void **state)
     }
 }
 
+static int parts_of(const char *message, const char *type)
+{
+    int n = 0;
+
+    for (const char *at = message; (at = strstr(at, type)) != NULL; at += strlen(type))
+        n++;
+    return n;
+}
+
+static void an_appointment_is_a_part_and_a_file(void **state)
+{
+    mail_rendered r = rendered;
+    const char *message;
+
+    r.calendar = "BEGIN:VCALENDAR\r\nEND:VCALENDAR\r\n";
+    r.calendar_method = MAIL_CALENDAR_CANCEL;
+    message = made(&envelope, &r);
+    assert_non_null(strstr(message, "\r\nContent-Type: multipart/mixed; "
+                                    "boundary=\"=_m_obx_01abc\"\r\n"));
+    assert_non_null(strstr(message, "\r\n--=_m_obx_01abc\r\nContent-Type: multipart/alternative; "
+                                    "boundary=\"=_obx_01abc\"\r\n"));
+    assert_non_null(strstr(message, "Content-Type: text/calendar; charset=utf-8; method=CANCEL\r\n"
+                                    "Content-Transfer-Encoding: base64\r\n\r\n"
+                                    "QkVHSU46VkNBTEVOREFSDQpFTkQ6VkNBTEVOREFSDQo=\r\n"));
+    assert_non_null(strstr(message, "filename=invite.ics\r\n"));
+    assert_int_equal(parts_of(message, "QkVHSU46VkNBTEVOREFSDQpFTkQ6VkNBTEVOREFSDQo="), 2);
+    r.calendar_method = MAIL_CALENDAR_REQUEST;
+    assert_non_null(strstr(made(&envelope, &r), "; method=REQUEST\r\n"));
+    assert_null(strstr(made(&envelope, &rendered), "multipart/mixed"));
+}
+
+static void headers_of_threads_and_lists(void **state)
+{
+    static const char *const bad[] = {"http://a.example/x", "https://a/\r\nBcc: x", "https://a/ b",
+                                      "https://a/>", "mailto:a@b.example"};
+    mail_rendered r = rendered;
+    const char *message;
+
+    r.thread = "obx_00first";
+    r.unsubscribe_url = "https://a.example/u/1";
+    message = made(&envelope, &r);
+    assert_non_null(strstr(message, "\r\nIn-Reply-To: <obx_00first@example.com>\r\n"));
+    assert_non_null(strstr(message, "\r\nReferences: <obx_00first@example.com>\r\n"));
+    assert_non_null(strstr(message, "\r\nList-Unsubscribe: <https://a.example/u/1>\r\n"
+                                    "List-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n"));
+    for (size_t i = 0; i < COUNT(bad); i++) {
+        r.unsubscribe_url = bad[i];
+        r.thread = "../x\r\nBcc: x";
+        message = made(&envelope, &r);
+        assert_null(strstr(message, "List-Unsubscribe"));
+        assert_null(strstr(message, "In-Reply-To"));
+        assert_null(strstr(message, "Bcc"));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -249,6 +304,8 @@ int main(void)
         CORE_TEST(what_is_no_mail_is_refused),
         CORE_TEST(addresses_are_found),
         CORE_TEST(threads_may_write_at_once),
+        CORE_TEST(an_appointment_is_a_part_and_a_file),
+        CORE_TEST(headers_of_threads_and_lists),
     };
 
     core_start();

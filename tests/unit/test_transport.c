@@ -285,6 +285,35 @@ static void sendgrid_gets_the_whole_mail(void **state)
     assert_int_equal(biz_json_bool(biz_json_get(one, "open_tracking"), "enable", 1), 0);
 }
 
+static void sendgrid_gets_the_appointment_and_the_headers(void **state)
+{
+    mail_rendered before = rendered;
+    biz_json *body, *one;
+    size_t position;
+    const char *text;
+
+    rendered.calendar = "BEGIN:VCALENDAR\r\n";
+    rendered.calendar_method = MAIL_CALENDAR_REQUEST;
+    rendered.thread = "obx_00first";
+    rendered.unsubscribe_url = "https://a.example/u/1";
+    web.answer = "HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n";
+    assert_int_equal(send_by(transport_of("sendgrid")), MAIL_SENT);
+    rendered = before;
+    text = strstr(web.last, "\r\n\r\n") + 4;
+    assert_int_equal(biz_json_parse(pool, text, strlen(text), 16, &body, &position), APR_SUCCESS);
+    one = biz_json_at(biz_json_get(body, "attachments"), 0);
+    assert_string_equal(biz_json_str(one, "content"), "QkVHSU46VkNBTEVOREFSDQo=");
+    assert_string_equal(biz_json_str(one, "type"), "application/ics");
+    assert_string_equal(biz_json_str(one, "filename"), "invite.ics");
+    assert_string_equal(biz_json_str(one, "disposition"), "attachment");
+    one = biz_json_get(body, "headers");
+    assert_string_equal(biz_json_str(one, "Message-ID"), "<obx_01abc@example.com>");
+    assert_string_equal(biz_json_str(one, "In-Reply-To"), "<obx_00first@example.com>");
+    assert_string_equal(biz_json_str(one, "List-Unsubscribe"), "<https://a.example/u/1>");
+    assert_string_equal(biz_json_str(one, "List-Unsubscribe-Post"), "List-Unsubscribe=One-Click");
+    assert_string_equal(biz_json_str(one, "Auto-Submitted"), "auto-generated");
+}
+
 static void sendgrid_answers_become_results(void **state)
 {
     static const struct {
@@ -348,6 +377,7 @@ int main(void)
         CORE_TEST(smtp_answers_become_results),
         CORE_TEST(a_refused_login_breaks_the_transport),
         CORE_TEST(sendgrid_gets_the_whole_mail),
+        CORE_TEST(sendgrid_gets_the_appointment_and_the_headers),
         CORE_TEST(sendgrid_answers_become_results),
         CORE_TEST(sendgrid_says_how_long_to_wait),
     };
