@@ -91,7 +91,7 @@ const char *limit_redis_url_error(apr_pool_t *pool, const char *url);
  * the URL. */
 apr_status_t limit_redis_open(limit_redis **out, apr_pool_t *pool, const char *url,
                               int max_connections, const char **why);
-/* APR_SUCCESS, or what went wrong: then the caller asks the shared memory instead. Takes 50 ms at
+/* APR_SUCCESS, or what went wrong: then the caller asks the shared memory instead. Takes 200 ms at
  * most, nothing while Redis is known to be down. */
 apr_status_t limit_redis_decide(limit_redis *redis, apr_pool_t *pool, const limit_rule *rule,
                                 const limit_addr *addr, limit_verdict *verdict);

@@ -1,6 +1,6 @@
 /* redis.c: budgets in a Redis that several machines share; hiredis behind it. Called for each
  * limited request, by many threads. It never blocks on anything but one poll() with a deadline: a
- * call takes 50 ms at most, connecting included, and no time at all while Redis is known to be
+ * call takes 200 ms at most, connecting included, and no time at all while Redis is known to be
  * down.
  *
  * A budget is a list of the times of its last N requests, by the server's clock, and one script
@@ -31,9 +31,9 @@
 #include "core/str.h"
 
 enum {
-    PATIENCE = 50000, /* microseconds of one decision */
-    RETRY = 500000,   /* microseconds between trials */
-    TRIAL_WAIT = 500, /* microseconds its first caller waits, enough for a Redis that is near */
+    PATIENCE = 200000, /* microseconds of one decision: a busy machine is no dead one */
+    RETRY = 500000,    /* microseconds between trials */
+    TRIAL_WAIT = 500,  /* microseconds its first caller waits, enough for a Redis that is near */
     KEY_MAX = 96,
     NUMBER_MAX = 24
 };

@@ -376,7 +376,7 @@ static void test_down_and_back(void **state)
         outcome o = call(redis, r, &a);
 
         assert_int_not_equal(o.rv, APR_SUCCESS);
-        assert_in_range(o.took, 0, 250000);
+        assert_in_range(o.took, 0, 400000);
     }
     assert_fails_fast(redis);
     redis_launch(&server, 0, NULL);
@@ -419,7 +419,7 @@ static void test_stopped(void **state)
     kill(server.pid, SIGSTOP);
     o = call(redis, r, &a);
     assert_int_not_equal(o.rv, APR_SUCCESS);
-    assert_in_range(o.took, 45000, 250000);
+    assert_in_range(o.took, 190000, 400000);
     reason_is(redis, "no answer in time");
     assert_fails_fast(redis);
     kill(server.pid, SIGCONT);
@@ -448,7 +448,7 @@ static void test_paused(void **state)
         assert_true(redis_do(&server, "CLIENT PAUSE 2000 %s", modes[i]));
         o = call(redis, r, &a);
         assert_int_not_equal(o.rv, APR_SUCCESS);
-        assert_in_range(o.took, 45000, 250000);
+        assert_in_range(o.took, 190000, 400000);
         assert_fails_fast(redis); /* 1.3 s */
         assert_in_range(time_to_return(redis), 0, 2 * SECOND);
     }
@@ -543,7 +543,7 @@ static void test_no_redis_there(void **state)
         redis = redis_client(apr_psprintf(pool, "unix://%s", un.sun_path), 2);
         o = call(redis, r, &a);
         assert_int_not_equal(o.rv, APR_SUCCESS);
-        assert_in_range(o.took, 0, 250000);
+        assert_in_range(o.took, 0, 400000);
         kill(pid, SIGKILL);
         waitpid(pid, NULL, 0);
         unlink(un.sun_path);

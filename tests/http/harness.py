@@ -288,13 +288,14 @@ class Server:
     pages     True: serves htdocs, with the headers of the quickstart; links in mails lead there
     may       numbers that may be logged at any time
     start     False: configured only
+    store     mongodb://...: on this one, which others may use too
     """
     live = []
     leaked = []
 
     def __init__(self, conf="", env=None, vhosts=None, https=False, http2=False, modules=(),
                  mail=True, may=(), mpm=None, start=True,
-                 pages=False):
+                 pages=False, store=None):
         self.root = pathlib.Path(tempfile.mkdtemp(prefix="bizapi-", dir="/tmp"))
         self.root.chmod(0o755)
         self.port, self.https_port = free_port(), free_port() if https else None
@@ -313,7 +314,7 @@ class Server:
         if pages:
             shutil.copytree(REPO / "htdocs", self.root / "htdocs", dirs_exist_ok=True)
         self.state = self.root / "state"
-        self.store = stored.url_for(self.state)
+        self.store = store or stored.url_for(self.state)
         self.stores = {self.state: self.store}  # of each state directory
         self.mail = Mailbox(self.root / "mail")
         if os.geteuid() == 0:
@@ -406,11 +407,10 @@ BizApiMailFrom "Test Salon <salon@example.test>"
 
     def _store_line(self, state):
         """Of the business with this state directory, where its store does not lie in there."""
-        if not state or not stored.ON_MONGO:
-            return ""
-        if state not in self.stores:
+        if state and state not in self.stores:
             self.stores[state] = stored.url_for(state)
-        return f"\nBizApiStore {self.stores[state]}"
+        url = self.stores.get(state, "")
+        return f"\nBizApiStore {url}" if stored.is_mongo(url) else ""
 
     def _make_certificate(self):
         if not (self.root / "tls.crt").exists():

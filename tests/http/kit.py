@@ -3,12 +3,16 @@
 ROUTES is this level's own list of the routes and of what they take; test_contract.py holds it
 against src/routes.c, so that a new route cannot stay without tests.
 """
+import email
+import email.policy
 import itertools
 import json
 import os
 import re
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
 
@@ -446,6 +450,30 @@ def in_parallel(count, work):
         if isinstance(result, BaseException):
             raise result
     return results
+
+
+# ---- a mail server ----
+
+class MailServer:
+    """tests/lib/smtpd.py, which does to a message what the word in `mode` says."""
+
+    def __init__(self, folder):
+        self.journal, self.control = folder / "journal", folder / "control"
+        self.process = subprocess.Popen(
+            [sys.executable, str(REPO / "tests/lib/smtpd.py"), str(self.journal), "--control",
+             str(self.control)], stdout=subprocess.PIPE, text=True)
+        self.url = f"smtp://127.0.0.1:{int(self.process.stdout.readline())}"
+
+    def mode(self, word):
+        self.control.write_text(word)
+
+    def events(self, event):
+        lines = self.journal.read_text().splitlines() if self.journal.exists() else []
+        return [e for e in map(json.loads, lines) if e["event"] == event]
+
+    def messages(self, to):
+        return [email.message_from_string(e["data"], policy=email.policy.default)
+                for e in self.events("message") if to in e["to"]]
 
 
 # ---- the workers ----

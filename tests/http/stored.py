@@ -22,6 +22,7 @@ ON_MONGO = os.environ.get("BIZ_STORE") == "mongodb"
 COMMON = {"_id": "STR", "version": "INT", "created_at": "TIME", "updated_at": "TIME"}
 
 _numbers = itertools.count(1)
+_ours = []
 _mongo = None
 
 
@@ -29,7 +30,8 @@ def url_for(state):
     """Of a new store; `state` is the server's state directory."""
     if not ON_MONGO:
         return f"sqlite:{state}/bizapi.db"
-    return shared_mongo().uri_of(f"{mongod.DATABASE}_http{next(_numbers)}")
+    _ours.append(shared_mongo().uri_of(f"{mongod.DATABASE}_http{next(_numbers)}"))
+    return _ours[-1]
 
 
 def shared_mongo():
@@ -52,7 +54,8 @@ def is_mongo(url):
 
 
 def drop(url):
-    if is_mongo(url) and _mongo is not None:
+    """The database of a server that is gone."""
+    if url in _ours:
         mongo_of(url).client.drop_database(mongo_of(url).name)
 
 

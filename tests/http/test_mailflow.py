@@ -1,20 +1,16 @@
 """From a request to a mail: whose address, which link, how many, and what happens where the mail
 server is slow, broken or gone, or the worker is killed with a mail in its hands."""
-import email
-import email.policy
 import http.server
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 
 import pytest
 
-from harness import REPO, html_of, new_ip, text_of, token_of, wait_until
-from kit import (OTHER_PASSWORD, Person, address, change, login, now_ms, row, rows)
+from harness import html_of, new_ip, text_of, token_of, wait_until
+from kit import (OTHER_PASSWORD, MailServer, Person, address, change, login, now_ms, row, rows)
 
 SERVER = {"conf": "BizApiFrontendURL https://portal.test"}
 
@@ -30,28 +26,6 @@ def settled(server, timeout=15, **where):
     wait_until(lambda: rows(server, "outbox", **where) and
                not rows(server, "outbox", **where, state="queued"), timeout, f"the end of {where}")
     return rows(server, "outbox", **where)
-
-
-class MailServer:
-    """tests/lib/smtpd.py, which does to a message what the word in `mode` says."""
-
-    def __init__(self, folder):
-        self.journal, self.control = folder / "journal", folder / "control"
-        self.process = subprocess.Popen(
-            [sys.executable, str(REPO / "tests/lib/smtpd.py"), str(self.journal), "--control",
-             str(self.control)], stdout=subprocess.PIPE, text=True)
-        self.url = f"smtp://127.0.0.1:{int(self.process.stdout.readline())}"
-
-    def mode(self, word):
-        self.control.write_text(word)
-
-    def events(self, event):
-        lines = self.journal.read_text().splitlines() if self.journal.exists() else []
-        return [e for e in map(json.loads, lines) if e["event"] == event]
-
-    def messages(self, to):
-        return [email.message_from_string(e["data"], policy=email.policy.default)
-                for e in self.events("message") if to in e["to"]]
 
 
 @pytest.fixture

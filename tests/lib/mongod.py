@@ -43,6 +43,15 @@ def free_port():
         return s.getsockname()[1]
 
 
+def fast_folder():
+    """In memory where there is room: each write is confirmed on disk, and a killed server's is no
+    power cut."""
+    memory = pathlib.Path("/dev/shm")
+    if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 1 << 30:
+        return memory
+    return None
+
+
 def find():
     """("uri", text), ("mongod", program) or ("secantus", program)."""
     if os.environ.get("BIZAPI_TEST_MONGO_URI"):
@@ -80,7 +89,7 @@ class Mongo:
 
     def __enter__(self):
         if self.kind != "uri":
-            self.folder = pathlib.Path(tempfile.mkdtemp(prefix="bizapi-mongo-"))
+            self.folder = pathlib.Path(tempfile.mkdtemp(prefix="bizapi-mongo-", dir=fast_folder()))
             try:
                 self.start()
             except BaseException:
