@@ -76,6 +76,37 @@ static const struct {
     {"AuditEvent", "request_id", "string?", NULL},
     {"AuditEvent", "details", "object?", NULL},
 
+    {"MfaChallenge", "mfa_required", "=true", NULL},
+    {"MfaChallenge", "mfa_token", "string", "For the second step; good for one sign-in"},
+    {"MfaChallenge", "expires_in", "integer", "Seconds"},
+    {"MfaChallenge", "methods", "[]=totp|passkey|recovery_code", "Those that are there"},
+
+    {"TotpSetup", "secret", "string", "Base32, for those who type it"},
+    {"TotpSetup", "otpauth_uri", "string", NULL},
+    {"TotpSetup", "qr_svg", "string", "The URI as a picture: an SVG document"},
+    {"RecoveryCodes", "recovery_codes", "[]string", "Each good once; not shown again"},
+
+    {"PasskeyCreation", "challenge", "string", "As the next, for navigator.credentials.create()"},
+    {"PasskeyCreation", "rp", "object", NULL},
+    {"PasskeyCreation", "user", "object", NULL},
+    {"PasskeyCreation", "pubKeyCredParams", "[]object", NULL},
+    {"PasskeyCreation", "timeout", "integer", "Milliseconds"},
+    {"PasskeyCreation", "excludeCredentials", "[]object", NULL},
+    {"PasskeyCreation", "authenticatorSelection", "object", NULL},
+    {"PasskeyCreation", "attestation", "=none", NULL},
+    {"PasskeyCreation", "extensions", "object", NULL},
+    {"PasskeyRequest", "challenge", "string", "As the next, for navigator.credentials.get()"},
+    {"PasskeyRequest", "timeout", "integer", "Milliseconds"},
+    {"PasskeyRequest", "rpId", "string", NULL},
+    {"PasskeyRequest", "allowCredentials", "[]object", NULL},
+    {"PasskeyRequest", "userVerification", "=required|preferred", NULL},
+    {"PasskeyAdded", "passkey", "Passkey", NULL},
+    {"PasskeyAdded", "recovery_codes", "~[]string", "With the first factor; not shown again"},
+    {"Passkey", "id", "string", NULL},
+    {"Passkey", "name", "string", NULL},
+    {"Passkey", "created_at", "instant", NULL},
+    {"Passkey", "last_used_at", "instant?", NULL},
+
     {"Message", "message", "string", "For people"},
 
     {"ResetToken", "valid", "=true", NULL},
@@ -206,7 +237,7 @@ biz_json *openapi_type(apr_pool_t *pool, const char *type)
 
     if (type[0] == '=')
         return choice_type(pool, type + 1);
-    if (strchr(type, '|') != NULL)
+    if (type[0] != '[' && strchr(type, '|') != NULL)
         return either_type(pool, type);
     if (type[0] >= 'A' && type[0] <= 'Z') {
         schema = biz_json_object(pool);

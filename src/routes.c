@@ -7,12 +7,14 @@
 
 #define API "/api/v1"
 
-enum { NAME_CHARS = 120 };
+enum { NAME_CHARS = 120, PASSKEY_NAME_CHARS = 60 };
 
 /* What a handler may answer by what it does. */
 #define STORES BIZ_CAN(STORE_UNAVAILABLE)
 #define HASHES BIZ_CAN(BUSY)
 #define SETS_PASSWORD (HASHES | BIZ_CAN(WEAK_PASSWORD))
+#define TAKES_TICKET                                                                               \
+    (STORES | BIZ_CAN(UNAUTHENTICATED) | BIZ_CAN(TOKEN_EXPIRED) | BIZ_CAN(TOKEN_REVOKED))
 #define TAKES_LINK (STORES | BIZ_CAN(INVALID_TOKEN))
 
 /* What every way to sign in takes beside its own fields. */
@@ -23,6 +25,16 @@ enum { NAME_CHARS = 120 };
     }
 /* And may answer. */
 #define SIGNS_IN (STORES | BIZ_CAN(ORIGIN_NOT_ALLOWED) | BIZ_CAN(INVALID_REQUEST))
+
+/* A second factor: one of the two. */
+#define APP_CODE_FIELD(flags)                                                                      \
+    {                                                                                              \
+        "code", BIZ_FIELD_CODE, (flags), 6, 6, NULL                                                \
+    }
+#define RECOVERY_CODE_FIELD                                                                        \
+    {                                                                                              \
+        "recovery_code", BIZ_FIELD_CODE, 0, 10, 10, NULL                                           \
+    }
 
 static const biz_field register_fields[] = {
     {"email", BIZ_FIELD_EMAIL, BIZ_REQUIRED, 0, 0, NULL},
@@ -55,6 +67,32 @@ static const biz_field me_fields[] = {{"name", BIZ_FIELD_LINE, 0, 1, NAME_CHARS,
                                       {"locale", BIZ_FIELD_LOCALE, BIZ_NULLABLE, 0, 0, NULL},
                                       {"timezone", BIZ_FIELD_TIMEZONE, BIZ_NULLABLE, 0, 0, NULL},
                                       {0}};
+static const biz_field login_mfa_fields[] = {
+    {"mfa_token", BIZ_FIELD_TOKEN, BIZ_REQUIRED, 0, 0, NULL},
+    APP_CODE_FIELD(0),
+    RECOVERY_CODE_FIELD,
+    SIGN_IN_FIELDS,
+    {0}};
+static const biz_field code_fields[] = {APP_CODE_FIELD(BIZ_REQUIRED), {0}};
+static const biz_field proof_fields[] = {APP_CODE_FIELD(0), RECOVERY_CODE_FIELD, {0}};
+/* Without them the answer is REAUTH_REQUIRED, not what is wrong with the fields. */
+static const biz_field disable_fields[] = {
+    {"password", BIZ_FIELD_PASSWORD, 0, 0, 0, NULL}, APP_CODE_FIELD(0), RECOVERY_CODE_FIELD, {0}};
+static const biz_field reauthenticate_fields[] = {{"password", BIZ_FIELD_PASSWORD, 0, 0, 0, NULL},
+                                                  APP_CODE_FIELD(0),
+                                                  RECOVERY_CODE_FIELD,
+                                                  {"credential", BIZ_FIELD_OBJECT, 0, 0, 0, NULL},
+                                                  {0}};
+static const biz_field passkey_add_fields[] = {
+    {"credential", BIZ_FIELD_OBJECT, BIZ_REQUIRED, 0, 0, NULL},
+    {"name", BIZ_FIELD_LINE, 0, 1, PASSKEY_NAME_CHARS, NULL},
+    {0}};
+static const biz_field passkey_ask_fields[] = {{"mfa_token", BIZ_FIELD_TOKEN, 0, 0, 0, NULL}, {0}};
+static const biz_field passkey_login_fields[] = {
+    {"credential", BIZ_FIELD_OBJECT, BIZ_REQUIRED, 0, 0, NULL},
+    {"mfa_token", BIZ_FIELD_TOKEN, 0, 0, 0, NULL},
+    SIGN_IN_FIELDS,
+    {0}};
 
 #define ROLES "customer|staff|admin"
 static const biz_field users_query[] = {{"email", BIZ_FIELD_LINE, BIZ_IN_QUERY, 1, 254, NULL},
@@ -89,20 +127,24 @@ const biz_route biz_routes[] = {
      "Make a customer account; the address gets a mail", "=verification_sent",
      STORES | SETS_PASSWORD},
     {"POST", API "/auth/login", auth_login, BIZ_ANYONE, BIZ_PERSONAL, login_fields,
-     "Sign in with address and password", "TokenPair",
+     "Sign in with address and password; where there is a second factor, its turn is next",
+     "TokenPair|MfaChallenge",
      SIGNS_IN | HASHES | BIZ_CAN(INVALID_CREDENTIALS) | BIZ_CAN(EMAIL_NOT_VERIFIED)},
+    {"POST", API "/auth/login/mfa", auth_login_mfa, BIZ_ANYONE, BIZ_PERSONAL, login_mfa_fields,
+     "The second step of a sign-in: a code of the app, or a recovery code", "TokenPair",
+     SIGNS_IN | TAKES_TICKET | BIZ_CAN(INVALID_CODE)},
     {"POST", API "/auth/refresh", auth_refresh, BIZ_ANYONE, BIZ_PERSONAL, refresh_fields,
      "Get the next pair of tokens", "TokenPair",
      STORES | BIZ_CAN(UNAUTHENTICATED) | BIZ_CAN(TOKEN_EXPIRED) | BIZ_CAN(TOKEN_REVOKED) |
          BIZ_CAN(BUSY)},
-    {"POST", API "/auth/logout", auth_logout, BIZ_SIGNED_IN, BIZ_PERSONAL, NULL, "End this session",
-     "=signed_out", 0},
-    {"POST", API "/auth/logout-all", auth_logout_all, BIZ_SIGNED_IN, BIZ_PERSONAL, NULL,
-     "End all sessions of the account", "=signed_out", 0},
-    {"GET", API "/auth/me", auth_me, BIZ_SIGNED_IN, BIZ_PERSONAL | BIZ_VERSIONED, NULL,
+    {"POST", API "/auth/logout", auth_logout, BIZ_SIGNED_IN, BIZ_PERSONAL | BIZ_ENROLS, NULL,
+     "End this session", "=signed_out", 0},
+    {"POST", API "/auth/logout-all", auth_logout_all, BIZ_SIGNED_IN, BIZ_PERSONAL | BIZ_ENROLS,
+     NULL, "End all sessions of the account", "=signed_out", 0},
+    {"GET", API "/auth/me", auth_me, BIZ_SIGNED_IN, BIZ_PERSONAL | BIZ_VERSIONED | BIZ_ENROLS, NULL,
      "The signed-in user", "User", 0},
     {"PATCH", API "/auth/me", auth_me_change, BIZ_SIGNED_IN, BIZ_PERSONAL | BIZ_VERSIONED,
-     me_fields, "Change name, phone, language or time zone", "User", 0},
+     me_fields, "Change name, phone, language or time zone", "User", BIZ_CAN(REAUTH_REQUIRED)},
     {"POST", API "/auth/change-password", auth_change_password, BIZ_SIGNED_IN,
      BIZ_IDEMPOTENT | BIZ_PERSONAL, change_password_fields,
      "Change the password; other sessions end", "=password_changed",
@@ -124,6 +166,41 @@ const biz_route biz_routes[] = {
      "End one of these sessions", "=ended", 0},
     {"GET", API "/auth/events", auth_events, BIZ_SIGNED_IN, BIZ_PERSONAL | BIZ_LIST, NULL,
      "What happened to the account: sign-ins, failures, changes", "[]SecurityEvent", 0},
+    {"POST", API "/auth/reauthenticate", auth_reauthenticate, BIZ_SIGNED_IN,
+     BIZ_PERSONAL | BIZ_ENROLS, reauthenticate_fields,
+     "Prove once more who you are, for a change that asks for it; by a second factor where there "
+     "is one, else by the password",
+     "=confirmed", HASHES | BIZ_CAN(INVALID_CREDENTIALS) | BIZ_CAN(INVALID_CODE)},
+    {"POST", API "/auth/2fa/setup", auth_2fa_setup, BIZ_SIGNED_IN, BIZ_PERSONAL | BIZ_ENROLS, NULL,
+     "A secret for an authenticator app, which its first code puts in force", "TotpSetup",
+     BIZ_CAN(REAUTH_REQUIRED) | BIZ_CAN(INVALID_STATE)},
+    {"POST", API "/auth/2fa/enable", auth_2fa_enable, BIZ_SIGNED_IN, BIZ_PERSONAL | BIZ_ENROLS,
+     code_fields, "Put the app in force by its first code", "RecoveryCodes",
+     BIZ_CAN(INVALID_CODE) | BIZ_CAN(INVALID_STATE)},
+    {"POST", API "/auth/2fa/disable", auth_2fa_disable, BIZ_SIGNED_IN, BIZ_PERSONAL | BIZ_ENROLS,
+     disable_fields, "Remove the app; asks for the password and a code", "=disabled",
+     HASHES | BIZ_CAN(INVALID_CREDENTIALS) | BIZ_CAN(INVALID_CODE) | BIZ_CAN(REAUTH_REQUIRED) |
+         BIZ_CAN(INVALID_STATE)},
+    {"POST", API "/auth/2fa/recovery-codes", auth_2fa_recovery_codes, BIZ_SIGNED_IN,
+     BIZ_PERSONAL | BIZ_ENROLS, proof_fields, "Ten new recovery codes in place of the others",
+     "RecoveryCodes", BIZ_CAN(INVALID_CODE) | BIZ_CAN(REAUTH_REQUIRED) | BIZ_CAN(INVALID_STATE)},
+    {"POST", API "/auth/passkeys/register/options", auth_passkey_register_options, BIZ_SIGNED_IN,
+     BIZ_PERSONAL | BIZ_ENROLS, NULL, "What the browser needs to make a passkey", "PasskeyCreation",
+     BIZ_CAN(REAUTH_REQUIRED) | BIZ_CAN(INVALID_STATE)},
+    {"POST", API "/auth/passkeys/register/verify", auth_passkey_register_verify, BIZ_SIGNED_IN,
+     BIZ_PERSONAL | BIZ_CREATES | BIZ_ENROLS, passkey_add_fields,
+     "Keep the passkey that it made; the first factor brings recovery codes", "PasskeyAdded",
+     BIZ_CAN(CONFLICT)},
+    {"POST", API "/auth/passkeys/login/options", auth_passkey_login_options, BIZ_ANYONE,
+     BIZ_PERSONAL, passkey_ask_fields, "What the browser needs to ask for a passkey",
+     "PasskeyRequest", TAKES_TICKET},
+    {"POST", API "/auth/passkeys/login/verify", auth_passkey_login_verify, BIZ_ANYONE, BIZ_PERSONAL,
+     passkey_login_fields, "Sign in with a passkey, alone or after the password", "TokenPair",
+     SIGNS_IN | TAKES_TICKET | BIZ_CAN(INVALID_CREDENTIALS) | BIZ_CAN(EMAIL_NOT_VERIFIED)},
+    {"GET", API "/auth/passkeys", auth_passkeys, BIZ_SIGNED_IN,
+     BIZ_PERSONAL | BIZ_LIST | BIZ_ENROLS, NULL, "The account's passkeys", "[]Passkey", 0},
+    {"DELETE", API "/auth/passkeys/{id}", auth_passkey_remove, BIZ_SIGNED_IN,
+     BIZ_PERSONAL | BIZ_ENROLS, NULL, "Remove one of them", "=removed", BIZ_CAN(REAUTH_REQUIRED)},
     {"GET", API "/auth/jwks.json", auth_jwks, BIZ_ANYONE, BIZ_BARE, NULL,
      "The public keys of the access tokens (RFC 7517)", "JwksAnswer", 0},
 

@@ -17,7 +17,7 @@ enum {
  * changes something) ORIGIN_NOT_ALLOWED. Looks at the store each time, so that a
  * logout holds from the next request on in every process. */
 biz_code auth_identify(biz_req *req, biz_reply *reply);
-/* Whether that user may call a route. FORBIDDEN. */
+/* Whether that user may call a route. FORBIDDEN, MFA_REQUIRED. */
 biz_code auth_permit(biz_req *req, biz_reply *reply, biz_who who);
 
 /* login.c */
@@ -25,6 +25,20 @@ biz_code auth_login(biz_req *req, biz_reply *reply);
 biz_code auth_refresh(biz_req *req, biz_reply *reply);
 biz_code auth_logout(biz_req *req, biz_reply *reply);
 biz_code auth_logout_all(biz_req *req, biz_reply *reply);
+/* mfa.c */
+biz_code auth_login_mfa(biz_req *req, biz_reply *reply);
+biz_code auth_reauthenticate(biz_req *req, biz_reply *reply);
+biz_code auth_2fa_setup(biz_req *req, biz_reply *reply);
+biz_code auth_2fa_enable(biz_req *req, biz_reply *reply);
+biz_code auth_2fa_disable(biz_req *req, biz_reply *reply);
+biz_code auth_2fa_recovery_codes(biz_req *req, biz_reply *reply);
+/* passkey.c */
+biz_code auth_passkey_register_options(biz_req *req, biz_reply *reply);
+biz_code auth_passkey_register_verify(biz_req *req, biz_reply *reply);
+biz_code auth_passkey_login_options(biz_req *req, biz_reply *reply);
+biz_code auth_passkey_login_verify(biz_req *req, biz_reply *reply);
+biz_code auth_passkeys(biz_req *req, biz_reply *reply);
+biz_code auth_passkey_remove(biz_req *req, biz_reply *reply);
 /* register.c */
 biz_code auth_register(biz_req *req, biz_reply *reply);
 biz_code auth_verify_email(biz_req *req, biz_reply *reply);

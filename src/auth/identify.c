@@ -75,19 +75,39 @@ biz_code auth_identify(biz_req *req, biz_reply *reply)
     return load(req, reply, session_id, NULL);
 }
 
+static void note_refusal(biz_req *req)
+{
+    biz_json *details = biz_json_object(req->pool);
+
+    biz_json_set_str(details, "method", req->route->method);
+    biz_json_set_str(details, "path", req->route->path);
+    audit_note(req, "authz_fail", store_doc_id(req->user), biz_json_text(req->pool, details, NULL));
+}
+
+/* BizApiRequireMfa names the role, and no factor is there yet. */
+static int must_enrol(const biz_req *req, const char *role)
+{
+    const apr_array_header_t *roles = req->env->settings->require_mfa;
+    int i;
+
+    for (i = 0; !store_bool(req->user, USER_MFA_ENABLED) && i < roles->nelts; i++)
+        if (!strcmp(APR_ARRAY_IDX(roles, i, const char *), role))
+            return 1;
+    return 0;
+}
+
 biz_code auth_permit(biz_req *req, biz_reply *reply, biz_who who)
 {
     const char *role = store_str(req->user, USER_ROLE);
     int is_admin = !strcmp(role, "admin"), is_staff = is_admin || !strcmp(role, "staff");
 
     if ((who == BIZ_ADMIN && !is_admin) || (who == BIZ_STAFF && !is_staff)) {
-        biz_json *details = biz_json_object(req->pool);
-
-        biz_json_set_str(details, "method", req->route->method);
-        biz_json_set_str(details, "path", req->route->path);
-        audit_note(req, "authz_fail", store_doc_id(req->user),
-                   biz_json_text(req->pool, details, NULL));
+        note_refusal(req);
         return biz_fail(reply, BIZ_FORBIDDEN, NULL, NULL);
+    }
+    if (!(req->route->flags & BIZ_ENROLS) && must_enrol(req, role)) {
+        note_refusal(req);
+        return biz_fail(reply, BIZ_MFA_REQUIRED, NULL, NULL);
     }
     return BIZ_OK;
 }

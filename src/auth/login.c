@@ -8,6 +8,7 @@
 #include "core/str.h"
 #include "hash.h"
 #include "lockout.h"
+#include "mfa.h"
 #include "session.h"
 
 /* A hash of the present kind in place of an imported one. Only a convenience: who loses the race
@@ -74,7 +75,7 @@ biz_code auth_login(biz_req *req, biz_reply *reply)
     }
     if (renewed != NULL)
         renew_hash(req, user, renewed);
-    return session_start(req, reply, user);
+    return mfa_begin(req, reply, user);
 }
 
 biz_code auth_refresh(biz_req *req, biz_reply *reply)

@@ -7,11 +7,13 @@
 #include "account.h"
 #include "agent.h"
 #include "audit/audit.h"
+#include "factor.h"
 #include "hash.h"
 #include "keys.h"
 #include "lockout.h"
 #include "outbox/outbox.h"
 #include "session.h"
+#include "store/page.h"
 
 biz_code auth_me(biz_req *req, biz_reply *reply)
 {
@@ -29,6 +31,16 @@ static void take_field(biz_req *req, const char *name, store_fid fid, store_chan
         changes[(*n)++] = (store_change)STORE_SET_STR(fid, value);
 }
 
+/* A telephone number is a way to reach and to know somebody: not for a stolen session to change. */
+static int changes_phone(const biz_req *req)
+{
+    const char *given = biz_field_str(req, "phone"), *stored = store_str(req->user, USER_PHONE);
+
+    if (given == NULL)
+        return biz_field_is_null(req, "phone") && stored != NULL;
+    return stored == NULL || strcmp(given, stored) != 0;
+}
+
 biz_code auth_me_change(biz_req *req, biz_reply *reply)
 {
     const char *if_match = req->header(req, "If-Match");
@@ -40,6 +52,8 @@ biz_code auth_me_change(biz_req *req, biz_reply *reply)
 
     if (if_match != NULL && !biz_etag_matches(if_match, store_doc_version(req->user)))
         return biz_fail(reply, BIZ_STALE, NULL, NULL);
+    if (changes_phone(req) && factor_demand_fresh(req, reply) != BIZ_OK)
+        return reply->code;
     take_field(req, "name", USER_NAME, changes, &n);
     take_field(req, "phone", USER_PHONE, changes, &n);
     take_field(req, "locale", USER_LOCALE, changes, &n);
@@ -157,19 +171,8 @@ biz_code auth_sessions(biz_req *req, biz_reply *reply)
                          .conds = conds,
                          .n_conds = STORE_COUNT_OF(conds),
                          .descending = 1};
-    apr_array_header_t *docs;
-    apr_status_t status;
-    int i;
 
-    if (biz_page_of(req, reply, &query.limit, &query.cursor) != BIZ_OK)
-        return reply->code;
-    status = store_find(req->env->store, req->pool, &query, &docs, &reply->next_cursor);
-    if (status != APR_SUCCESS)
-        return biz_fail_store(req, reply, status);
-    reply->data = biz_json_array(req->pool);
-    for (i = 0; i < docs->nelts; i++)
-        biz_json_add(reply->data, session_json(req, APR_ARRAY_IDX(docs, i, store_doc *)));
-    return BIZ_OK;
+    return store_page(req, reply, &query, session_json);
 }
 
 biz_code auth_session_end(biz_req *req, biz_reply *reply)

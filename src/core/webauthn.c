@@ -59,6 +59,23 @@ apr_array_header_t *webauthn_origins(apr_pool_t *pool, const char *id,
     return list;
 }
 
+const char *webauthn_id(apr_pool_t *pool, const char *domain, const char *url, const char **why)
+{
+    const char *host = strstr(url, "://") + 3;
+    size_t len = host[0] == '[' ? strcspn(host, "]") + 1 : strcspn(host, ":/");
+
+    host = apr_pstrmemdup(pool, host, len);
+    if (domain == NULL)
+        return host;
+    domain = biz_lower(pool, domain);
+    if (!is_below(host, len, domain))
+        *why = apr_psprintf(pool,
+                            "BizApiPasskeyDomain: '%s': must be the host of BizApiFrontendURL, %s, "
+                            "or a domain above it",
+                            domain, host);
+    return domain;
+}
+
 static int is_our_page(const webauthn_party *party, const char *origin)
 {
     int i;

@@ -21,6 +21,10 @@ typedef struct {
     const apr_array_header_t *origins; /* const char *: the pages that may ask for us */
 } webauthn_party;
 
+/* The id: `domain`, which must be the host of `url` or above it, or where it is NULL that host.
+ * *why where it is no good. */
+const char *webauthn_id(apr_pool_t *pool, const char *domain, const char *url, const char **why);
+
 /* Those of `origins` whose pages a browser lets ask in the name of `id`: https, or http on the
  * loopback, at this host or below it. */
 apr_array_header_t *webauthn_origins(apr_pool_t *pool, const char *id,

@@ -10,6 +10,7 @@
 
 #include "core/str.h"
 #include "core/valid.h"
+#include "core/webauthn.h"
 #include "cors/cors.h"
 #include "integrations/client.h"
 #include "integrations/registry.h"
@@ -36,15 +37,17 @@ APLOG_USE_MODULE(bizapi);
     M(quiet_hours, "BizApiQuietHours", "BIZAPI_QUIET_HOURS")                                       \
     M(audit_days, "BizApiAuditRetention", NULL)                                                    \
     M(breached, "BizApiBreachedPasswords", NULL)                                                   \
-    M(work, "BizApiProofOfWork", NULL)
+    M(work, "BizApiProofOfWork", NULL)                                                             \
+    M(passkey_domain, "BizApiPasskeyDomain", NULL)
 
 typedef struct {
 #define MEMBER_(member, directive, variable) const char *member;
     STRING_MEMBERS(MEMBER_)
 #undef MEMBER_
-    apr_array_header_t *origins; /* const char *, NULL where the directive was not given */
-    apr_array_header_t *rules;   /* limit_rule * */
-    int rules_off;               /* BizApiRateLimit off */
+    apr_array_header_t *origins;   /* const char *, NULL where the directive was not given */
+    apr_array_header_t *rules;     /* limit_rule * */
+    apr_array_header_t *mfa_roles; /* const char *, NULL where the directive was not given */
+    int rules_off;                 /* BizApiRateLimit off */
     apr_table_t *brand, *secrets, *provider_urls;
     long max_body;         /* 0: not given */
     unsigned slots;        /* 0: not given */
@@ -86,6 +89,8 @@ void *bizapi_server_merge(apr_pool_t *pool, void *base_, void *add_)
 #undef MERGE_
     if (add->origins == NULL)
         conf->origins = base->origins;
+    if (add->mfa_roles == NULL)
+        conf->mfa_roles = base->mfa_roles;
     conf->rules = add->rules_off ? add->rules : apr_array_append(pool, base->rules, add->rules);
     conf->rules_off = base->rules_off || add->rules_off;
     conf->brand = apr_table_overlay(pool, add->brand, base->brand);
@@ -193,6 +198,21 @@ static const char *set_max_body(cmd_parms *cmd, void *dummy, const char *value)
 static const char *set_require_verified(cmd_parms *cmd, void *dummy, int on)
 {
     own_conf(cmd)->require_verified = on;
+    return NULL;
+}
+
+static const char *set_require_mfa(cmd_parms *cmd, void *dummy, const char *role)
+{
+    server_conf *conf = own_conf(cmd);
+    int is_none = !strcmp(role, "none");
+
+    if (!is_none && strcmp(role, "customer") != 0 && strcmp(role, "staff") != 0 &&
+        strcmp(role, "admin") != 0)
+        return wrong(cmd, role, "is no role; the roles are customer, staff and admin, or none");
+    if (conf->mfa_roles == NULL || is_none)
+        conf->mfa_roles = apr_array_make(cmd->pool, 3, sizeof(const char *));
+    if (!is_none)
+        APR_ARRAY_PUSH(conf->mfa_roles, const char *) = role;
     return NULL;
 }
 
@@ -305,6 +325,9 @@ const command_rec bizapi_directives[] = {
     AP_INIT_TAKE1("BizApiMaxBody", set_max_body, NULL, RSRC_CONF, "bytes of a request body"),
     AP_INIT_FLAG("BizApiRequireVerifiedEmail", set_require_verified, NULL, RSRC_CONF,
                  "on: no sign-in before the address is confirmed"),
+    AP_INIT_ITERATE("BizApiRequireMfa", set_require_mfa, NULL, RSRC_CONF,
+                    "roles that get nowhere before they have a second factor"),
+    TEXT("BizApiPasskeyDomain", "domain that passkeys are for"),
     AP_INIT_TAKE2("BizApiBusiness", set_brand, NULL, RSRC_CONF,
                   "KEY VALUE: a fact of the business"),
     {.name = NULL}};
@@ -486,6 +509,10 @@ biz_settings *bizapi_settings(apr_pool_t *pool, server_rec *s, const char **why)
                             : NULL;
     set->proof_of_work =
         text.work != NULL ? (biz_work_mode)bizapi_work_mode(text.work) : BIZ_WORK_OFF;
+    set->require_mfa =
+        conf->mfa_roles != NULL ? conf->mfa_roles : apr_array_make(pool, 1, sizeof(const char *));
+    if (*why == NULL)
+        set->passkey_domain = webauthn_id(pool, text.passkey_domain, set->frontend_url, why);
     if (*why == NULL)
         set->origins = origins_of(pool, conf, text.portal_domain, why);
     if (*why == NULL)

@@ -54,7 +54,7 @@ const char *bizapi_text_error(apr_pool_t *pool, const char *directive, const cha
     if (!strcmp(directive, "BizApiStateDir") || !strcmp(directive, "BizApiMailTemplates") ||
         !strcmp(directive, "BizApiMailOverrides"))
         return value[0] == '\0' ? "must be the path of a directory" : NULL;
-    if (!strcmp(directive, "BizApiPortalDomain"))
+    if (!strcmp(directive, "BizApiPortalDomain") || !strcmp(directive, "BizApiPasskeyDomain"))
         return cors_add_domain(pool, apr_array_make(pool, 2, sizeof(const char *)), value);
     if (!strcmp(directive, "BizApiFrontendURL") || !strcmp(directive, "BizApiPublicURL"))
         return biz_valid_url(pool, value, BIZ_URL_BASE, &why) == NULL ? why : NULL;

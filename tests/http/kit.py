@@ -42,6 +42,7 @@ EMAIL, PASSWORD_FIELD, NEW_PASSWORD, TOKEN, LINE, PHONE, LOCALE, ZONE = (
     "email", "password", "new_password", "token", "line", "phone", "locale", "timezone")
 BOOL = "bool"
 CHOICE = "choice"  # each list of choices has these of ours
+APP_CODE, RECOVERY_CODE, OBJECT = "app_code", "recovery_code", "object"
 
 
 class Route:
@@ -65,18 +66,23 @@ class Route:
 
 GOOD = {EMAIL: "nobody@people.test", PASSWORD_FIELD: PASSWORD, NEW_PASSWORD: PASSWORD,
         TOKEN: "A" * 43, LINE: "Nora Body", PHONE: "+4930123456", LOCALE: "de",
-        ZONE: "Europe/Berlin", BOOL: True, CHOICE: "customer"}
+        ZONE: "Europe/Berlin", APP_CODE: "123456", RECOVERY_CODE: "7k3nq-x0r8w", OBJECT: {},
+        BOOL: True, CHOICE: "customer"}
 
 _profile = {"phone": (PHONE, False, True), "locale": (LOCALE, False, True),
             "timezone": (ZONE, False, True)}
 # What every way to sign in takes beside its own fields.
 SIGN_IN = {"device_token": (TOKEN, False, True), "session_cookie": (BOOL, False, False)}
+# A second factor.
+PROOF = {"code": (APP_CODE, False, False), "recovery_code": (RECOVERY_CODE, False, False)}
 ROUTES = [
     Route("POST", "/auth/register", idempotent=True, fields={
         "email": (EMAIL, True, False), "password": (NEW_PASSWORD, True, False),
         "name": (LINE, True, False), **_profile}),
     Route("POST", "/auth/login", fields={
         "email": (EMAIL, True, False), "password": (PASSWORD_FIELD, True, False), **SIGN_IN}),
+    Route("POST", "/auth/login/mfa", fields={
+        "mfa_token": (TOKEN, True, False), **PROOF, **SIGN_IN}),
     Route("POST", "/auth/refresh", fields={"refresh_token": (TOKEN, True, False)}),
     Route("POST", "/auth/logout", "signed in"),
     Route("POST", "/auth/logout-all", "signed in"),
@@ -94,6 +100,22 @@ ROUTES = [
     Route("GET", "/auth/sessions", "signed in"),
     Route("DELETE", "/auth/sessions/{id}", "signed in"),
     Route("GET", "/auth/events", "signed in"),
+    Route("POST", "/auth/reauthenticate", "signed in", fields={
+        "password": (PASSWORD_FIELD, False, False), **PROOF,
+        "credential": (OBJECT, False, False)}),
+    Route("POST", "/auth/2fa/setup", "signed in"),
+    Route("POST", "/auth/2fa/enable", "signed in", fields={"code": (APP_CODE, True, False)}),
+    Route("POST", "/auth/2fa/disable", "signed in", fields={
+        "password": (PASSWORD_FIELD, False, False), **PROOF}),
+    Route("POST", "/auth/2fa/recovery-codes", "signed in", fields=PROOF),
+    Route("POST", "/auth/passkeys/register/options", "signed in"),
+    Route("POST", "/auth/passkeys/register/verify", "signed in", fields={
+        "credential": (OBJECT, True, False), "name": (LINE, False, False)}),
+    Route("POST", "/auth/passkeys/login/options", fields={"mfa_token": (TOKEN, False, False)}),
+    Route("POST", "/auth/passkeys/login/verify", fields={
+        "credential": (OBJECT, True, False), "mfa_token": (TOKEN, False, False), **SIGN_IN}),
+    Route("GET", "/auth/passkeys", "signed in"),
+    Route("DELETE", "/auth/passkeys/{id}", "signed in"),
     Route("GET", "/auth/jwks.json"),
     Route("GET", "/admin/audit", "admin"),
     Route("GET", "/admin/users", "admin"),

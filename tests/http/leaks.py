@@ -7,7 +7,8 @@ import json as jsonlib
 import re
 
 SECRET_FIELDS = {"password", "new_password", "current_password", "token", "refresh_token",
-                 "access_token", "device_token", "mfa_token", "recovery_code"}
+                 "access_token", "device_token", "mfa_token", "recovery_code",
+                 "recovery_codes", "secret", "otpauth_uri"}
 SECRET_VARIABLES = re.compile(r"(SECRET|_KEY|TOKEN|PASSWORD)")
 SECRET_IN_URL = re.compile(r"\w+://[^\s:/@]*:([^\s/@]+)@")
 LINK = re.compile(r"#token=([\w.~-]+)")
@@ -29,6 +30,8 @@ def in_json(value, found=None):
         for name, each in value.items():
             if name in SECRET_FIELDS and isinstance(each, str):
                 found.update(parts(each))
+            elif name in SECRET_FIELDS and isinstance(each, list):
+                found.update(text for text in each if isinstance(text, str))
             else:
                 in_json(each, found)
     elif isinstance(value, list):

@@ -8,7 +8,7 @@ import pytest
 import document
 import leaks
 from harness import REPO, check_leaks, Server
-from kit import (BOOL, ROUTES, LINE, LOCALE, NEW_PASSWORD, PASSWORD_FIELD, TOKEN, ZONE, check_headers,
+from kit import (BOOL, ROUTES, LINE, LOCALE, NEW_PASSWORD, OBJECT, PASSWORD_FIELD, TOKEN, ZONE, check_headers,
                  routes_of_source)
 
 SERVER = {"conf": "BizApiPublicURL https://API.Example.test:443/base/",
@@ -96,7 +96,7 @@ def test_every_route_and_no_other(spec):
         assert found[key]["summary"] and found[key]["tags"], key
 
 
-PLAIN = {BOOL: "boolean"}
+PLAIN = {BOOL: "boolean", OBJECT: "object"}
 LENGTHS = {PASSWORD_FIELD: (1, 256), NEW_PASSWORD: (8, 256), TOKEN: (1, 512), LINE: (1, 120),
            LOCALE: (2, None), ZONE: (1, None)}
 

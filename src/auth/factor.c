@@ -1,0 +1,456 @@
+/* factor.c: see factor.h. What must happen once is a conditional change: a code of the app moves
+ * the user's last step, a recovery code gets its time of use. Wrong codes count in the user's
+ * document; while ten are there, nothing is accepted, and the store puts all tries in one order, so
+ * that many at once get no further than ten in a row. */
+#include "factor.h"
+
+#include <string.h>
+#include <apr_strings.h>
+
+#include "audit/audit.h"
+#include "core/crypto.h"
+#include "core/random.h"
+#include "core/str.h"
+#include "core/totp.h"
+#include "keys.h"
+#include "outbox/outbox.h"
+
+enum { SETTLE_TRIES = 8, PROVE_TRIES = 4, PASSKEYS_LOOK = 100, CODES_LOOK = 100 };
+
+static const char code_signs[] = "0123456789abcdefghjkmnpqrstvwxyz"; /* Crockford's base 32 */
+
+#define MINUTES(n) apr_time_from_sec((n)*60)
+
+void factor_tell(biz_req *req, const char *user_id, const char *event)
+{
+    biz_json *data = biz_json_object(req->pool);
+    apr_status_t status;
+
+    biz_json_set_str(data, "event", event);
+    biz_json_set_str(data, "ip", req->address);
+    audit_note(req, apr_pstrcat(req->pool, "authn_", event, NULL), user_id, NULL);
+    status = outbox_put(req->env->store, req->pool, OUTBOX_NOTICE, NULL, user_id, data);
+    if (status != APR_SUCCESS)
+        biz_log(BIZ_LOG_WARN, status,
+                BZ(0534) "the notice \"%s\" to %s could not be queued; what it tells has happened",
+                event, user_id);
+}
+
+/* ---- fresh ---- */
+
+biz_code factor_demand_fresh(const biz_req *req, biz_reply *reply)
+{
+    apr_time_t signed_in = store_time(req->session, STORE_CREATED_AT);
+    apr_time_t proved = store_time(req->session, SESSION_PROVED_AT);
+
+    if ((proved > signed_in ? proved : signed_in) + MINUTES(FACTOR_FRESH_MINUTES) > req->now)
+        return BIZ_OK;
+    return biz_fail(reply, BIZ_REAUTH_REQUIRED, NULL, NULL);
+}
+
+/* ---- the app ---- */
+
+static const char *bound_to(const biz_req *req, const store_doc *user)
+{
+    return apr_pstrcat(req->pool, "users.totp:", store_doc_id(user), NULL);
+}
+
+const char *factor_seal(const biz_req *req, const store_doc *user, const char *secret)
+{
+    return biz_seal(req->pool, req->env->keys->totp, bound_to(req, user), secret);
+}
+
+const char *factor_open(const biz_req *req, const store_doc *user, store_fid field)
+{
+    const char *sealed = store_str(user, field), *opened;
+
+    if (sealed == NULL)
+        return NULL;
+    opened = biz_open(req->pool, req->env->keys->totp, bound_to(req, user), sealed);
+    if (opened == NULL)
+        biz_log(BIZ_LOG_ERR, 0,
+                BZ(0532) "what is kept of the authenticator app of %s does not open: it was sealed "
+                         "with another master.key; restore that, or let the user start anew with "
+                         "bizapictl user reset-mfa",
+                store_doc_id(user));
+    return opened;
+}
+
+/* ---- wrong codes ---- */
+
+static apr_time_t locked_until(const store_doc *user)
+{
+    return store_int(user, USER_FACTOR_FAILURES) >= FACTOR_TRIES
+               ? store_time(user, USER_FACTOR_FAILED_AT) + MINUTES(FACTOR_LOCK_MINUTES)
+               : 0;
+}
+
+/* The condition under which a code may still be accepted, as the document was read: fewer than ten
+ * wrong ones, or the very ten (or more) whose lock is over. */
+static store_cond may_try(const store_doc *user)
+{
+    int64_t failures = store_int(user, USER_FACTOR_FAILURES);
+
+    if (store_is_null(user, USER_FACTOR_FAILURES))
+        return (store_cond)STORE_IS_NULL(USER_FACTOR_FAILURES);
+    if (failures >= FACTOR_TRIES)
+        return (store_cond)STORE_EQ_INT(USER_FACTOR_FAILURES, failures);
+    return (store_cond){USER_FACTOR_FAILURES, STORE_LT, STORE_V_INT(FACTOR_TRIES)};
+}
+
+static biz_code locked(biz_req *req, biz_reply *reply, const store_doc *user)
+{
+    apr_time_t wait = locked_until(user) - req->now;
+
+    biz_fail(reply, BIZ_RATE_LIMITED, NULL, NULL);
+    reply->retry_after = (int)apr_time_sec(wait + APR_USEC_PER_SEC - 1);
+    return reply->code;
+}
+
+/* One more wrong code, counted under the same condition under which a right one is accepted. What
+ * others have just counted is read again; once the ten are full, this one is refused with them. */
+static apr_status_t count_wrong(const biz_req *req, const store_doc *user, store_doc **after)
+{
+    apr_status_t status = STORE_ECOND;
+    store_doc *now = NULL;
+
+    *after = NULL;
+    while (status == STORE_ECOND && locked_until(user) <= req->now) {
+        int over = store_int(user, USER_FACTOR_FAILURES) >= FACTOR_TRIES;
+        store_cond conds[] = {may_try(user)};
+        store_change changes[] = {
+            {USER_FACTOR_FAILURES, over ? STORE_SET : STORE_INC, STORE_V_INT(1)},
+            STORE_SET_TIME(USER_FACTOR_FAILED_AT, req->now)};
+
+        status = store_update(req->env->store, req->pool, COLL_USERS, store_doc_id(user), conds,
+                              STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes), after);
+        if (status == STORE_ECOND && store_get(req->env->store, req->pool, COLL_USERS,
+                                               store_doc_id(user), &now) == APR_SUCCESS)
+            user = now;
+        else if (status == STORE_ECOND)
+            status = STORE_EUNAVAIL;
+    }
+    return status == STORE_ECOND ? APR_SUCCESS : status;
+}
+
+static biz_code wrong(biz_req *req, biz_reply *reply, const store_doc *user)
+{
+    const char *id = store_doc_id(user);
+    store_doc *after;
+    apr_status_t status = count_wrong(req, user, &after);
+
+    if (status != APR_SUCCESS)
+        return biz_fail_store(req, reply, status);
+    audit_note(req, "authn_factor_fail", id, NULL);
+    biz_log(BIZ_LOG_INFO, 0, BZ(0530) "wrong second factor for %s from %s", id, req->address);
+    if (after != NULL && store_int(after, USER_FACTOR_FAILURES) == FACTOR_TRIES) {
+        biz_log(BIZ_LOG_WARN, 0,
+                BZ(0531) "%d wrong codes for %s, the last from %s: the second factor is locked for "
+                         "%d minutes and its user is told by mail; somebody knows the password",
+                FACTOR_TRIES, id, req->address, FACTOR_LOCK_MINUTES);
+        factor_tell(req, id, NOTICE_FACTOR_LOCKED);
+    }
+    return biz_fail(reply, BIZ_INVALID_CODE, NULL, NULL);
+}
+
+/* ---- proof ---- */
+
+static biz_code prove_code(biz_req *req, biz_reply *reply, const char *code, store_doc **user)
+{
+    store *s = req->env->store;
+    apr_status_t status = APR_SUCCESS;
+    int tries;
+
+    for (tries = 0; tries < PROVE_TRIES && status == APR_SUCCESS; tries++) {
+        const char *id = store_doc_id(*user), *secret = factor_open(req, *user, USER_TOTP_SECRET);
+        int64_t last = store_int(*user, USER_TOTP_LAST_STEP), step;
+
+        if (locked_until(*user) > req->now)
+            return locked(req, reply, *user);
+        step = secret != NULL ? totp_step_of(req->pool, secret, code, req->now, last) : -1;
+        if (step < 0)
+            return wrong(req, reply, *user);
+        /* A right one that was used is no guess and does not count. */
+        if (step <= last)
+            return biz_fail(reply, BIZ_INVALID_CODE, NULL, NULL);
+        {
+            store_cond conds[] = {
+                STORE_EQ_STR(USER_TOTP_SECRET, store_str(*user, USER_TOTP_SECRET)),
+                {USER_TOTP_LAST_STEP, STORE_LT, STORE_V_INT(step)},
+                may_try(*user)};
+            store_change changes[] = {STORE_SET_INT(USER_TOTP_LAST_STEP, step),
+                                      STORE_SET_INT(USER_FACTOR_FAILURES, 0)};
+
+            status = store_update(s, req->pool, COLL_USERS, id, conds, STORE_COUNT_OF(conds),
+                                  changes, STORE_COUNT_OF(changes), user);
+            if (status == APR_SUCCESS)
+                return BIZ_OK;
+        }
+        /* Somebody was faster: look at what is there now. */
+        if (status == STORE_ECOND)
+            status = store_get(s, req->pool, COLL_USERS, id, user);
+    }
+    return status == APR_SUCCESS ? biz_fail(reply, BIZ_INVALID_CODE, NULL, NULL)
+                                 : biz_fail_store(req, reply, status);
+}
+
+/* Keyed and not slow: a code has 50 bits and the key is not in the store, so that a copy of the
+ * store tells nothing about it, however long it is searched; and one look at an index finds it,
+ * where ten slow hashes a try would be a way to keep the processors busy. */
+static const char *code_mac(const biz_req *req, const char *user_id, const char *code)
+{
+    const char *text = apr_pstrcat(req->pool, user_id, ":", code, NULL);
+    unsigned char mac[BIZ_SHA256_LEN];
+
+    biz_hmac_sha256(req->env->keys->recovery, BIZ_KEY_LEN, text, strlen(text), mac);
+    return biz_hex(req->pool, mac, sizeof(mac));
+}
+
+/* As people read it back from paper. */
+static const char *code_normal(apr_pool_t *pool, const char *code)
+{
+    char *text = (char *)biz_lower(pool, code), *p;
+
+    for (p = text; *p != '\0'; p++)
+        *p = *p == 'o' ? '0' : *p == 'i' || *p == 'l' ? '1' : *p;
+    return text;
+}
+
+static biz_code prove_recovery(biz_req *req, biz_reply *reply, const char *code, store_doc **user)
+{
+    store *s = req->env->store;
+    const char *set = store_str(*user, USER_RECOVERY_SET), *id = store_doc_id(*user);
+    store_cond by_code[] = {
+        STORE_EQ_STR(RECOVERY_CODE, code_mac(req, id, code_normal(req->pool, code)))};
+    store_query query = {.coll = COLL_RECOVERY_CODES,
+                         .index = "recovery_code",
+                         .conds = by_code,
+                         .n_conds = STORE_COUNT_OF(by_code)};
+    store_change use[] = {STORE_SET_TIME(RECOVERY_USED_AT, req->now)};
+    store_cond unused[] = {STORE_IS_NULL(RECOVERY_USED_AT)};
+    store_change forget[] = {STORE_SET_INT(USER_FACTOR_FAILURES, 0)};
+    store_doc *found;
+    apr_status_t status;
+
+    if (locked_until(*user) > req->now)
+        return locked(req, reply, *user);
+    status = store_find_one(s, req->pool, &query, &found);
+    if (status == STORE_ENOENT ||
+        (status == APR_SUCCESS && (set == NULL || strcmp(store_str(found, RECOVERY_SET), set))))
+        return wrong(req, reply, *user);
+    if (status == APR_SUCCESS)
+        status = store_update(s, req->pool, COLL_RECOVERY_CODES, store_doc_id(found), unused,
+                              STORE_COUNT_OF(unused), use, STORE_COUNT_OF(use), NULL);
+    if (status == STORE_ECOND) /* used before: no guess either */
+        return biz_fail(reply, BIZ_INVALID_CODE, NULL, NULL);
+    if (status == APR_SUCCESS)
+        status = store_update(s, req->pool, COLL_USERS, id, NULL, 0, forget, STORE_COUNT_OF(forget),
+                              user);
+    if (status != APR_SUCCESS)
+        return biz_fail_store(req, reply, status);
+    factor_tell(req, id, NOTICE_RECOVERY_USED);
+    return BIZ_OK;
+}
+
+biz_code factor_prove(biz_req *req, biz_reply *reply, store_doc **user)
+{
+    const char *code = biz_field_str(req, "code"), *recovery = biz_field_str(req, "recovery_code");
+
+    if ((code == NULL) == (recovery == NULL))
+        return biz_fail(reply, BIZ_VALIDATION_FAILED, "code",
+                        "Either code or recovery_code is required.");
+    if ((code != NULL ? prove_code(req, reply, code, user)
+                      : prove_recovery(req, reply, recovery, user)) == BIZ_OK)
+        audit_note(req, "authn_factor_success", store_doc_id(*user),
+                   audit_detail(req->pool, "by", code != NULL ? "app" : "recovery code"));
+    return reply->code;
+}
+
+/* ---- recovery codes ---- */
+
+/* "7k3nq-x0r8w" */
+static const char *code_make(apr_pool_t *pool, char shown[RECOVERY_CHARS + 2])
+{
+    unsigned char noise[RECOVERY_CHARS];
+    char *code = apr_palloc(pool, RECOVERY_CHARS + 1);
+    int i;
+
+    biz_random(noise, sizeof(noise));
+    for (i = 0; i < RECOVERY_CHARS; i++)
+        code[i] = code_signs[noise[i] & 31];
+    code[RECOVERY_CHARS] = '\0';
+    apr_snprintf(shown, RECOVERY_CHARS + 2, "%.5s-%s", code, code + 5);
+    return code;
+}
+
+apr_status_t recovery_make(const biz_req *req, const store_doc *user, const char **set,
+                           biz_json **codes)
+{
+    char shown[RECOVERY_CHARS + 2];
+    apr_status_t status = APR_SUCCESS;
+    int i;
+
+    *set = biz_new_id(req->pool, "set");
+    *codes = biz_json_array(req->pool);
+    for (i = 0; i < RECOVERY_CODES && status == APR_SUCCESS; i++) {
+        store_doc *doc = store_doc_new(req->pool, COLL_RECOVERY_CODES);
+        const char *code = code_make(req->pool, shown);
+
+        store_set_str(doc, RECOVERY_USER_ID, store_doc_id(user));
+        store_set_str(doc, RECOVERY_SET, *set);
+        store_set_str(doc, RECOVERY_CODE, code_mac(req, store_doc_id(user), code));
+        status = store_insert(req->env->store, req->pool, doc, NULL);
+        biz_json_add_str(*codes, shown);
+    }
+    return status;
+}
+
+apr_status_t recovery_renew(biz_req *req, store_doc **user, biz_json **codes)
+{
+    const char *set;
+    /* Of two who renew at once one wins, for it may remove the other's. */
+    store_cond conds[] = {STORE_EQ_BOOL(USER_MFA_ENABLED, 1),
+                          STORE_EQ_STR(USER_RECOVERY_SET, store_str(*user, USER_RECOVERY_SET))};
+    apr_status_t status = recovery_make(req, *user, &set, codes);
+
+    if (status == APR_SUCCESS) {
+        store_change changes[] = {STORE_SET_STR(USER_RECOVERY_SET, set)};
+
+        status = store_update(req->env->store, req->pool, COLL_USERS, store_doc_id(*user), conds,
+                              STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes), user);
+    }
+    if (status == APR_SUCCESS)
+        recovery_tidy(req, *user);
+    return status;
+}
+
+static apr_status_t codes_of(store *s, apr_pool_t *pool, const char *user_id,
+                             apr_array_header_t **docs)
+{
+    store_cond conds[] = {STORE_EQ_STR(RECOVERY_USER_ID, user_id)};
+    store_query query = {.coll = COLL_RECOVERY_CODES,
+                         .index = "recovery_user",
+                         .conds = conds,
+                         .n_conds = STORE_COUNT_OF(conds),
+                         .limit = CODES_LOOK};
+
+    return store_find(s, pool, &query, docs, NULL);
+}
+
+static int is_of_set(const store_doc *code, const char *set)
+{
+    return set != NULL && !strcmp(store_str(code, RECOVERY_SET), set);
+}
+
+apr_status_t recovery_left(const biz_req *req, const store_doc *user, int *left)
+{
+    apr_array_header_t *docs;
+    apr_status_t status = codes_of(req->env->store, req->pool, store_doc_id(user), &docs);
+    int i;
+
+    *left = 0;
+    for (i = 0; status == APR_SUCCESS && i < docs->nelts; i++) {
+        const store_doc *code = APR_ARRAY_IDX(docs, i, store_doc *);
+
+        *left += is_of_set(code, store_str(user, USER_RECOVERY_SET)) &&
+                 store_is_null(code, RECOVERY_USED_AT);
+    }
+    return status;
+}
+
+/* Removes the user's codes but those of the set `keep`, which may be NULL. */
+static apr_status_t codes_remove(store *s, apr_pool_t *pool, const char *user_id, const char *keep)
+{
+    apr_array_header_t *docs;
+    apr_status_t status = codes_of(s, pool, user_id, &docs);
+    int i;
+
+    for (i = 0; status == APR_SUCCESS && i < docs->nelts; i++) {
+        const store_doc *code = APR_ARRAY_IDX(docs, i, store_doc *);
+
+        if (is_of_set(code, keep))
+            continue;
+        status = store_delete(s, pool, COLL_RECOVERY_CODES, store_doc_id(code), NULL, 0);
+        if (status == STORE_ENOENT)
+            status = APR_SUCCESS;
+    }
+    return status;
+}
+
+void recovery_tidy(const biz_req *req, const store_doc *user)
+{
+    (void)codes_remove(req->env->store, req->pool, store_doc_id(user),
+                       store_str(user, USER_RECOVERY_SET));
+}
+
+/* ---- all of them ---- */
+
+static apr_status_t passkeys_of(store *s, apr_pool_t *pool, const char *user_id,
+                                apr_array_header_t **docs)
+{
+    store_cond conds[] = {STORE_EQ_STR(PASSKEY_USER_ID, user_id)};
+    store_query query = {.coll = COLL_PASSKEYS,
+                         .index = "passkey_user",
+                         .conds = conds,
+                         .n_conds = STORE_COUNT_OF(conds),
+                         .limit = PASSKEYS_LOOK};
+
+    return store_find(s, pool, &query, docs, NULL);
+}
+
+apr_status_t factor_passkeys(const biz_req *req, const char *user_id, apr_array_header_t **docs)
+{
+    return passkeys_of(req->env->store, req->pool, user_id, docs);
+}
+
+/* It writes in any case, under the version that was read before the passkeys were: of two who
+ * settle at once, one finds the version moved on and looks again. */
+apr_status_t factor_settle(store *s, apr_pool_t *pool, const char *user_id, store_doc **user)
+{
+    apr_array_header_t *passkeys;
+    apr_status_t status = STORE_ECOND;
+    store_doc *before;
+    int tries;
+
+    for (tries = 0; tries < SETTLE_TRIES && status == STORE_ECOND; tries++) {
+        status = store_get(s, pool, COLL_USERS, user_id, &before);
+        if (status == APR_SUCCESS)
+            status = passkeys_of(s, pool, user_id, &passkeys);
+        if (status == APR_SUCCESS) {
+            int any = passkeys->nelts > 0 || !store_is_null(before, USER_TOTP_SECRET);
+            store_cond conds[] = {
+                {STORE_VERSION, STORE_EQ, STORE_V_INT(store_doc_version(before))}};
+            store_change changes[] = {
+                STORE_SET_BOOL(USER_MFA_ENABLED, any),
+                STORE_SET_STR(USER_RECOVERY_SET,
+                              any ? store_str(before, USER_RECOVERY_SET) : NULL)};
+
+            status = store_update(s, pool, COLL_USERS, user_id, conds, STORE_COUNT_OF(conds),
+                                  changes, STORE_COUNT_OF(changes), user);
+        }
+    }
+    return status == STORE_ECOND ? STORE_EUNAVAIL : status;
+}
+
+apr_status_t factor_clear(store *s, apr_pool_t *pool, const char *user_id)
+{
+    store_change changes[] = {STORE_SET_NULL(USER_TOTP_SECRET), STORE_SET_NULL(USER_TOTP_PENDING),
+                              STORE_SET_NULL(USER_RECOVERY_SET),
+                              STORE_SET_INT(USER_FACTOR_FAILURES, 0)};
+    apr_array_header_t *passkeys;
+    apr_status_t status = passkeys_of(s, pool, user_id, &passkeys);
+    int i;
+
+    for (i = 0; status == APR_SUCCESS && i < passkeys->nelts; i++) {
+        status = store_delete(s, pool, COLL_PASSKEYS,
+                              store_doc_id(APR_ARRAY_IDX(passkeys, i, store_doc *)), NULL, 0);
+        if (status == STORE_ENOENT)
+            status = APR_SUCCESS;
+    }
+    if (status == APR_SUCCESS)
+        status = store_update(s, pool, COLL_USERS, user_id, NULL, 0, changes,
+                              STORE_COUNT_OF(changes), NULL);
+    if (status == APR_SUCCESS)
+        status = codes_remove(s, pool, user_id, NULL);
+    return status == APR_SUCCESS ? factor_settle(s, pool, user_id, NULL) : status;
+}
