@@ -7,7 +7,7 @@
 
 #define API "/api/v1"
 
-enum { NAME_CHARS = 120, PASSKEY_NAME_CHARS = 60 };
+enum { NAME_CHARS = 120 };
 
 /* What a handler may answer by what it does. */
 #define STORES BIZ_CAN(STORE_UNAVAILABLE)
@@ -85,7 +85,7 @@ static const biz_field reauthenticate_fields[] = {{"password", BIZ_FIELD_PASSWOR
                                                   {0}};
 static const biz_field passkey_add_fields[] = {
     {"credential", BIZ_FIELD_OBJECT, BIZ_REQUIRED, 0, 0, NULL},
-    {"name", BIZ_FIELD_LINE, 0, 1, PASSKEY_NAME_CHARS, NULL},
+    {"name", BIZ_FIELD_LINE, 0, 1, NAME_CHARS, NULL},
     {0}};
 static const biz_field passkey_ask_fields[] = {{"mfa_token", BIZ_FIELD_TOKEN, 0, 0, 0, NULL}, {0}};
 static const biz_field passkey_login_fields[] = {
