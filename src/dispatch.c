@@ -20,7 +20,8 @@ static biz_code parse_body(biz_req *req, biz_reply *reply)
 {
     size_t position;
 
-    if (req->body_len == 0 && !biz_route_takes_body(req->route))
+    if ((req->body_len == 0 && !biz_route_takes_body(req->route)) ||
+        biz_route_takes_whole(req->route, NULL))
         return BIZ_OK;
     if (biz_json_parse(req->pool, req->body != NULL ? req->body : "", req->body_len, BIZ_JSON_DEPTH,
                        &req->json, &position) != APR_SUCCESS)

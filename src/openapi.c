@@ -64,8 +64,9 @@ static uint64_t failures_of(const biz_route *route)
     uint64_t all = route->fails | BIZ_CAN(RATE_LIMITED);
 
     if (!is_get(route))
-        all |= BIZ_CAN(INVALID_JSON) | BIZ_CAN(BODY_TOO_LARGE) | BIZ_CAN(UNSUPPORTED_MEDIA_TYPE) |
-               BIZ_CAN(VALIDATION_FAILED) | BIZ_CAN(REQUEST_TIMEOUT);
+        all |= BIZ_CAN(BODY_TOO_LARGE) | BIZ_CAN(UNSUPPORTED_MEDIA_TYPE) | BIZ_CAN(REQUEST_TIMEOUT);
+    if (!is_get(route) && !biz_route_takes_whole(route, NULL))
+        all |= BIZ_CAN(INVALID_JSON) | BIZ_CAN(VALIDATION_FAILED);
     if (takes_query(route))
         all |= BIZ_CAN(INVALID_REQUEST) | BIZ_CAN(VALIDATION_FAILED);
     if (route->who != BIZ_ANYONE)
@@ -370,12 +371,35 @@ static biz_json *parameters_of(apr_pool_t *pool, const biz_route *route)
     return parameters;
 }
 
+/* Bodies that are taken as a whole, by their types. */
+static biz_json *whole_body(apr_pool_t *pool, const biz_route *route)
+{
+    biz_json *body = biz_json_object(pool), *content = biz_json_object(pool);
+    const biz_field *field;
+    int required = 0;
+
+    for (field = route->fields; field->name != NULL; field++)
+        if (field->type == BIZ_FIELD_BODY) {
+            biz_json *type = biz_json_object(pool);
+
+            biz_json_set(type, "schema", biz_json_object(pool)); /* anything */
+            biz_json_set(content, field->name, type);
+            required = required || (field->flags & BIZ_REQUIRED);
+        }
+    if (required)
+        biz_json_set_bool(body, "required", 1);
+    biz_json_set(body, "content", content);
+    return body;
+}
+
 static biz_json *body_of(apr_pool_t *pool, const biz_route *route)
 {
     biz_json *body = biz_json_object(pool), *schema = biz_json_object(pool);
     biz_json *properties = biz_json_object(pool), *required = biz_json_array(pool);
     const biz_field *field;
 
+    if (biz_route_takes_whole(route, NULL))
+        return whole_body(pool, route);
     for (field = route->fields; field->name != NULL; field++) {
         if (field->flags & BIZ_IN_QUERY)
             continue;

@@ -132,6 +132,46 @@ static const struct {
     {"IntegrationService", "status", "=ok|unconfigured|misconfigured|degraded", NULL},
     {"IntegrationService", "fallback", "string", "What happens without it"},
 
+    {"Notifications", "mail", "ChannelChoice", NULL},
+    {"Notifications", "sms", "ChannelChoice", NULL},
+    {"Notifications", "push", "ChannelChoice", NULL},
+    {"Notifications", "voice", "ChannelChoice", NULL},
+    {"Notifications", "quiet_hours", "~QuietHours", "When nobody is woken"},
+    {"ChannelChoice", "allowed", "boolean", "Beside what nobody may miss, such as security"},
+    {"ChannelChoice", "reachable", "boolean", "False: SMS without a phone number"},
+    {"ChannelChoice", "changed_at", "instant?", NULL},
+    {"QuietHours", "from", "string", "HH:MM"},
+    {"QuietHours", "to", "string", "HH:MM"},
+    {"QuietHours", "timezone", "string", "IANA name"},
+    {"PushAnswer", "push", "boolean", "False: this business sends none"},
+    {"Subscription", "channel", "=mail|sms|push|voice", NULL},
+    {"Subscription", "address", "string", "Covered but for what its owner knows"},
+    {"Subscription", "subscribed", "boolean", NULL},
+    {"OutboxRow", "id", "string", NULL},
+    {"OutboxRow", "kind", "string?", "What is to be said"},
+    {"OutboxRow", "channel", "=mail|sms|push|voice", NULL},
+    {"OutboxRow", "state", "=queued|sent|delivered|bounced|unknown|skipped|dead|dropped|cancelled",
+     NULL},
+    {"OutboxRow", "recipient", "string?", NULL},
+    {"OutboxRow", "user_id", "string?", NULL},
+    {"OutboxRow", "tries", "integer", NULL},
+    {"OutboxRow", "being_sent", "boolean", NULL},
+    {"OutboxRow", "due_at", "instant?", "The next try"},
+    {"OutboxRow", "sent_at", "instant?", NULL},
+    {"OutboxRow", "last_error", "string?", NULL},
+    {"OutboxRow", "provider_id", "string?", "The provider's name for it"},
+    {"OutboxRow", "created_at", "instant", NULL},
+    {"WebhookEvent", "id", "string", NULL},
+    {"WebhookEvent", "provider", "=stripe|twilio|sendgrid", NULL},
+    {"WebhookEvent", "event_id", "string", "The provider's name for it"},
+    {"WebhookEvent", "type", "string", NULL},
+    {"WebhookEvent", "received_at", "instant", NULL},
+    {"WebhookEvent", "status", "=received|done|ignored|unhandled|dead", NULL},
+    {"WebhookEvent", "tries", "integer", NULL},
+    {"WebhookEvent", "worked_at", "instant?", NULL},
+    {"WebhookEvent", "last_error", "string?", NULL},
+    {"WebhookEvent", "payload", "object", "As it came"},
+
     {"Page", "has_more", "boolean", NULL},
     {"Page", "next_cursor", "string?", "For the parameter cursor; opaque"},
     {"Page", "limit", "integer", NULL},
@@ -262,6 +302,7 @@ static void set_limits(biz_json *schema, biz_field_type type, long min, long max
     case BIZ_FIELD_BOOL:
     case BIZ_FIELD_CHOICE:
     case BIZ_FIELD_OBJECT:
+    case BIZ_FIELD_BODY:
     case BIZ_FIELD_CODE: /* the gaps between its characters are not counted */
         break;
     case BIZ_FIELD_INT:
@@ -300,7 +341,8 @@ biz_json *openapi_field(apr_pool_t *pool, const biz_field *field)
               [BIZ_FIELD_INT] = {"integer", NULL, 0, 0},
               [BIZ_FIELD_OBJECT] = {"object", NULL, 0, 0},
               [BIZ_FIELD_LIST] = {"array", NULL, 0, 0},
-              [BIZ_FIELD_CODE] = {"string", "Spaces and hyphens do not count", 0, 0}};
+              [BIZ_FIELD_CODE] = {"string", "Spaces and hyphens do not count", 0, 0},
+              [BIZ_FIELD_BODY] = {"object", NULL, 0, 0}};
     int has_own = of[field->type].min == 0;
     long min = has_own ? field->min : of[field->type].min;
     long max = has_own ? field->max : of[field->type].max;

@@ -1,9 +1,12 @@
 /* routes.c: the product's index. Every route of the API: method, path, handler, who may call, what
  * it promises, what it takes. Start reading here. */
+#include "admin/admin.h"
 #include "auth/auth.h"
 #include "health.h"
 #include "integrations/registry.h"
+#include "integrations/webhook.h"
 #include "openapi.h"
+#include "portal/portal.h"
 
 #define API "/api/v1"
 
@@ -120,6 +123,46 @@ static const biz_field audit_query[] = {{"user_id", BIZ_FIELD_LINE, BIZ_IN_QUERY
                                         {"to", BIZ_FIELD_LINE, BIZ_IN_QUERY, 1, 40, NULL},
                                         {0}};
 
+/* What is signed is taken as it came. */
+#define SIGNED_BODY(type)                                                                          \
+    {                                                                                              \
+        type, BIZ_FIELD_BODY, BIZ_REQUIRED, 0, WEBHOOK_BODY_MAX, NULL                              \
+    }
+#define FORM "application/x-www-form-urlencoded"
+#define FROM_PROVIDER                                                                              \
+    (STORES | BIZ_CAN(INVALID_SIGNATURE) | BIZ_CAN(INVALID_REQUEST) | BIZ_CAN(NOT_CONFIGURED))
+static const biz_field json_hook[] = {SIGNED_BODY("application/json"), {0}};
+static const biz_field twilio_hook[] = {SIGNED_BODY(FORM), SIGNED_BODY("application/json"), {0}};
+static const biz_field twilio_status_hook[] = {SIGNED_BODY(FORM),
+                                               SIGNED_BODY("application/json"),
+                                               {"row", BIZ_FIELD_LINE, BIZ_IN_QUERY, 1, 64, NULL},
+                                               {0}};
+/* RFC 8058 section 3.2; the page of the portal sends JSON, or nothing. */
+static const biz_field one_click[] = {{FORM, BIZ_FIELD_BODY, 0, 0, 4096, NULL},
+                                      {"multipart/form-data", BIZ_FIELD_BODY, 0, 0, 4096, NULL},
+                                      {"application/json", BIZ_FIELD_BODY, 0, 0, 4096, NULL},
+                                      {0}};
+static const biz_field notification_fields[] = {{"mail", BIZ_FIELD_BOOL, 0, 0, 0, NULL},
+                                                {"sms", BIZ_FIELD_BOOL, 0, 0, 0, NULL},
+                                                {"push", BIZ_FIELD_BOOL, 0, 0, 0, NULL},
+                                                {"voice", BIZ_FIELD_BOOL, 0, 0, 0, NULL},
+                                                {0}};
+static const biz_field device_fields[] = {
+    {"token", BIZ_FIELD_LINE, BIZ_REQUIRED, 1, 4096, NULL},
+    {"platform", BIZ_FIELD_CHOICE, BIZ_REQUIRED, 0, 0, "web|android|ios"},
+    {0}};
+static const biz_field device_token[] = {{"token", BIZ_FIELD_LINE, BIZ_REQUIRED, 1, 4096, NULL},
+                                         {0}};
+static const biz_field outbox_query[] = {
+    {"state", BIZ_FIELD_CHOICE, BIZ_IN_QUERY, 0, 0,
+     "queued|sent|delivered|bounced|unknown|skipped|dead|dropped|cancelled"},
+    {"channel", BIZ_FIELD_CHOICE, BIZ_IN_QUERY, 0, 0, "mail|sms|push|voice"},
+    {0}};
+static const biz_field events_query[] = {
+    {"provider", BIZ_FIELD_CHOICE, BIZ_IN_QUERY, 0, 0, "stripe|twilio|sendgrid"},
+    {"status", BIZ_FIELD_CHOICE, BIZ_IN_QUERY, 0, 0, "received|done|ignored|unhandled|dead"},
+    {0}};
+
 const biz_route biz_routes[] = {
     /* Accounts */
     {"POST", API "/auth/register", auth_register, BIZ_ANYONE,
@@ -227,6 +270,42 @@ const biz_route biz_routes[] = {
     /* Integrations */
     {"GET", API "/integrations/status", integrations_status, BIZ_ANYONE, 0, NULL,
      "Which external services are configured, and what happens without", "IntegrationStatus", 0},
+
+    /* Portal: what somebody wants to be told */
+    {"GET", API "/portal/notifications", portal_notifications, BIZ_SIGNED_IN, BIZ_PERSONAL, NULL,
+     "Which channels may be used to tell the caller something", "Notifications", 0},
+    {"PUT", API "/portal/notifications", portal_notifications_change, BIZ_SIGNED_IN, BIZ_PERSONAL,
+     notification_fields, "Allow channels, or do not; what is not named stays", "Notifications", 0},
+    {"POST", API "/portal/push-devices", portal_push_add, BIZ_SIGNED_IN, BIZ_PERSONAL,
+     device_fields, "Get push messages on this device", "PushAnswer", 0},
+    {"DELETE", API "/portal/push-devices", portal_push_remove, BIZ_SIGNED_IN, BIZ_PERSONAL,
+     device_token, "Get none on this device any more", "=removed", 0},
+    {"GET", API "/portal/unsubscribe/{token}", portal_unsubscribe_show, BIZ_ANYONE, BIZ_PERSONAL,
+     NULL, "What the link of a message would end; ends nothing", "Subscription", TAKES_LINK},
+    {"POST", API "/portal/unsubscribe/{token}", portal_unsubscribe, BIZ_ANYONE, BIZ_PERSONAL,
+     one_click, "End it, by one click (RFC 8058)", "=unsubscribed", TAKES_LINK},
+
+    /* Administration */
+    {"GET", API "/admin/outbox", admin_outbox, BIZ_ADMIN, BIZ_PERSONAL | BIZ_LIST, outbox_query,
+     "What is to be sent and what became of it, newest first", "[]OutboxRow", 0},
+    {"POST", API "/admin/outbox/{id}/retry", admin_outbox_retry, BIZ_ADMIN, BIZ_PERSONAL, NULL,
+     "Send it again", "=queued", BIZ_CAN(INVALID_STATE)},
+    {"POST", API "/admin/outbox/{id}/cancel", admin_outbox_cancel, BIZ_ADMIN, BIZ_PERSONAL, NULL,
+     "Do not send it", "=cancelled", BIZ_CAN(INVALID_STATE)},
+    {"GET", API "/admin/webhook-events", admin_webhook_events, BIZ_ADMIN, BIZ_PERSONAL | BIZ_LIST,
+     events_query, "What providers told us, newest first", "[]WebhookEvent", 0},
+    {"POST", API "/admin/webhook-events/{id}/replay", admin_webhook_replay, BIZ_ADMIN, BIZ_PERSONAL,
+     NULL, "Work it once more", "=received", BIZ_CAN(INVALID_STATE)},
+
+    /* Providers, by their signature */
+    {"POST", API "/webhooks/stripe", webhook_stripe, BIZ_ANYONE, 0, json_hook, "Events of Stripe",
+     "=received", FROM_PROVIDER},
+    {"POST", API "/webhooks/twilio/status", webhook_twilio_status, BIZ_ANYONE, 0,
+     twilio_status_hook, "What became of an SMS", "=received", FROM_PROVIDER},
+    {"POST", API "/webhooks/twilio/inbound", webhook_twilio_inbound, BIZ_ANYONE, 0, twilio_hook,
+     "An SMS to us: STOP, START", "=received", FROM_PROVIDER},
+    {"POST", API "/webhooks/sendgrid", webhook_sendgrid, BIZ_ANYONE, 0, json_hook,
+     "Events of SendGrid: delivered, bounced, unsubscribed", "=received", FROM_PROVIDER},
 
     /* Operations */
     {"GET", API "/health/live", health_live, BIZ_ANYONE, 0, NULL, "The server runs", "=live", 0},

@@ -48,26 +48,6 @@ static apr_status_t find_rows(cli *c, const char *state, int limit, apr_array_he
     return store_find(c->store, c->pool, &query, rows, cursor);
 }
 
-static biz_json *row_json(apr_pool_t *pool, const store_doc *row)
-{
-    biz_json *json = biz_json_object(pool);
-
-    biz_json_set_str(json, "id", store_doc_id(row));
-    biz_json_set_str(json, "kind", store_str(row, OUTBOX_KIND));
-    biz_json_set_str(json, "channel", outbox_channel_of(row));
-    biz_json_set_str(json, "state", store_str(row, OUTBOX_STATE));
-    biz_json_set_str(json, "recipient", store_str(row, OUTBOX_RECIPIENT));
-    biz_json_set_str(json, "user_id", store_str(row, OUTBOX_USER_ID));
-    biz_json_set_int(json, "tries", store_int(row, OUTBOX_TRIES));
-    biz_json_set_bool(json, "being_sent", !store_is_null(row, OUTBOX_LEASE));
-    biz_json_set_time(json, "due_at", store_time(row, OUTBOX_DUE_AT));
-    biz_json_set_time(json, "sent_at", store_time(row, OUTBOX_SENT_AT));
-    biz_json_set_str(json, "last_error", store_str(row, OUTBOX_LAST_ERROR));
-    biz_json_set_str(json, "provider_id", store_str(row, OUTBOX_PROVIDER_ID));
-    biz_json_set_time(json, "created_at", store_time(row, STORE_CREATED_AT));
-    return json;
-}
-
 static void print_rows(cli *c, const apr_array_header_t *rows)
 {
     static const char *const headings[] = {"ID",    "STATE",   "CHANNEL", "KIND",      "RECIPIENT",
@@ -125,7 +105,7 @@ int cmd_outbox_list(cli *c)
     }
     list = biz_json_array(c->pool);
     for (i = 0; i < rows->nelts; i++)
-        biz_json_add(list, row_json(c->pool, APR_ARRAY_IDX(rows, i, store_doc *)));
+        biz_json_add(list, outbox_json(c->pool, APR_ARRAY_IDX(rows, i, store_doc *)));
     cli_print_json(c, list);
     return CLI_OK;
 }

@@ -60,6 +60,7 @@ struct biz_seen;
     X(INTERNAL, 500, "Something went wrong on our side.")                                          \
     X(NOT_IMPLEMENTED, 501, "The server does not know this.")                                      \
     X(PAYMENTS_UNAVAILABLE, 503, "Payments unavailable")                                           \
+    X(NOT_CONFIGURED, 503, "This service is not set up here.")                                     \
     X(VOICE_UNAVAILABLE, 503, "Voice unavailable")                                                 \
     X(STORE_UNAVAILABLE, 503, "The service is unavailable for a moment. Please try again.")        \
     X(BUSY, 503, "The server is busy. Please try again in a moment.")
@@ -120,7 +121,9 @@ typedef enum {
     BIZ_FIELD_INT,    /* a whole number, min..max; 1.0 is none */
     BIZ_FIELD_OBJECT, /* the handler looks into biz_json_get(req->json, name) */
     BIZ_FIELD_LIST,   /* an array of min..max values, for the handler as well */
-    BIZ_FIELD_CODE    /* min..max characters, spaces and hyphens dropped */
+    BIZ_FIELD_CODE,   /* min..max characters, spaces and hyphens dropped */
+    BIZ_FIELD_BODY    /* the whole body as it came, of the media type `name`, at most `max` bytes:
+                       * for signatures and uploads. Several: any of these types. */
 } biz_field_type;
 
 enum { BIZ_REQUIRED = 1, BIZ_NULLABLE = 2, BIZ_IN_QUERY = 4 };
@@ -226,6 +229,12 @@ biz_code biz_fail(biz_reply *reply, biz_code code, const char *param, const char
 /* The failure for a store's answer that is not APR_SUCCESS: 404, 409, 412, 422 or 503; logs what
  * an operator must know. */
 biz_code biz_fail_store(const biz_req *req, biz_reply *reply, apr_status_t status);
+
+/* Whether the route declares its body as a whole (BIZ_FIELD_BODY) and, where `type` is not NULL,
+ * whether it takes this Content-Type; parameters such as charset do not count. */
+int biz_route_takes_whole(const biz_route *route, const char *type);
+/* The most bytes of a body: as declared, else `otherwise`. */
+long biz_route_body_max(const biz_route *route, long otherwise);
 
 /* Checks the declared fields of the route against body and query, fills req->fields and nulls. */
 biz_code biz_fields_check(biz_req *req, biz_reply *reply);

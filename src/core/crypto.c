@@ -10,8 +10,10 @@
 
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
+#include <openssl/x509.h>
 
 #include <apr_strings.h>
 
@@ -19,7 +21,7 @@
 #include "random.h"
 #include "str.h"
 
-enum { SEAL_VERSION = 1, NONCE_LEN = 12, TAG_LEN = 16 };
+enum { SEAL_VERSION = 1, NONCE_LEN = 12, TAG_LEN = 16, BASE64_MAX = 4096 };
 
 /* Fetched once: a fetch takes locks of the whole process. */
 static pthread_once_t fetch_once = PTHREAD_ONCE_INIT;
@@ -97,6 +99,74 @@ void biz_hmac_sha1(const unsigned char *key, size_t key_len, const void *data, s
 }
 
 /* Extract with the salt that the RFC takes where none is given, expand to one block. */
+/* Strict base64 (RFC 4648 section 4); NULL where it is none. */
+static unsigned char *from_base64(apr_pool_t *pool, const char *text, size_t *len)
+{
+    size_t n = strlen(text), padding = 0;
+    unsigned char *out = apr_palloc(pool, n / 4 * 3 + 1);
+    int decoded;
+
+    while (padding < 2 && padding < n && text[n - 1 - padding] == '=')
+        padding++;
+    if (n == 0 || n % 4 != 0 || n > BASE64_MAX ||
+        strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/") !=
+            n - padding)
+        return NULL;
+    decoded = EVP_DecodeBlock(out, (const unsigned char *)text, (int)n);
+    *len = decoded < 0 ? 0 : (size_t)decoded - padding;
+    return decoded < 0 ? NULL : out;
+}
+
+static EVP_PKEY *p256_key(apr_pool_t *pool, const char *text)
+{
+    size_t len = 0;
+    const unsigned char *der = from_base64(pool, text, &len);
+    EVP_PKEY *key = NULL;
+    char group[32];
+    size_t size;
+
+    /* What is refused here is no error that mod_ssl should find in this thread's queue. */
+    ERR_set_mark();
+    key = der ? d2i_PUBKEY(NULL, &der, (long)len) : NULL;
+    ERR_pop_to_mark();
+    if (key && EVP_PKEY_is_a(key, "EC") &&
+        EVP_PKEY_get_group_name(key, group, sizeof(group), &size) == 1 &&
+        strcmp(group, SN_X9_62_prime256v1) == 0)
+        return key;
+    EVP_PKEY_free(key);
+    return NULL;
+}
+
+int biz_p256_verify(apr_pool_t *pool, const char *key, const void *data, size_t len,
+                    const char *signature)
+{
+    size_t sig_len = 0;
+    const unsigned char *sig = from_base64(pool, signature, &sig_len);
+    EVP_PKEY *public = sig ? p256_key(pool, key) : NULL;
+    EVP_MD_CTX *ctx = public ? EVP_MD_CTX_new() : NULL;
+    int fine = 0;
+
+    if (public) {
+        prepare();
+        must(ctx != NULL);
+        ERR_set_mark();
+        fine = EVP_DigestVerifyInit(ctx, NULL, sha256, NULL, public) == 1 &&
+               EVP_DigestVerify(ctx, sig, sig_len, data, len) == 1;
+        ERR_pop_to_mark();
+    }
+    EVP_MD_CTX_free(ctx);
+    EVP_PKEY_free(public);
+    return fine;
+}
+
+const char *biz_p256_error(apr_pool_t *pool, const char *key)
+{
+    EVP_PKEY *public = p256_key(pool, key);
+
+    EVP_PKEY_free(public);
+    return public ? NULL : "is no public key of the curve P-256 in base64";
+}
+
 void biz_derive_key(const unsigned char master[BIZ_KEY_LEN], const char *label,
                     unsigned char out[BIZ_KEY_LEN])
 {

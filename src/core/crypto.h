@@ -17,6 +17,14 @@ void biz_hmac_sha256(const unsigned char *key, size_t key_len, const void *data,
 void biz_hmac_sha1(const unsigned char *key, size_t key_len, const void *data, size_t len,
                    unsigned char out[BIZ_SHA1_LEN]);
 
+/* 1 where `signature` (DER, base64) is that of a P-256 key over SHA-256 of the data, `key` being
+ * its public part (SubjectPublicKeyInfo, base64); 0 for everything else, keys of other kinds too.
+ */
+int biz_p256_verify(apr_pool_t *pool, const char *key, const void *data, size_t len,
+                    const char *signature);
+/* NULL where `key` is such a public key, else what is wrong with it. */
+const char *biz_p256_error(apr_pool_t *pool, const char *key);
+
 /* HKDF-SHA256 (RFC 5869), 32 bytes for `label` out of a 32-byte master key. */
 void biz_derive_key(const unsigned char master[BIZ_KEY_LEN], const char *label,
                     unsigned char out[BIZ_KEY_LEN]);

@@ -151,6 +151,7 @@ static const char *field_value(apr_pool_t *pool, const biz_field *field, const c
         break;
     case BIZ_FIELD_OBJECT:
     case BIZ_FIELD_LIST:
+    case BIZ_FIELD_BODY:
         good = NULL; /* never in a query */
         *why = "must be in the body";
         break;
@@ -257,7 +258,7 @@ biz_code biz_fields_check(biz_req *req, biz_reply *reply)
         if (field->flags & BIZ_IN_QUERY) {
             if (check_query_field(req, reply, field) != BIZ_OK)
                 return reply->code;
-        } else {
+        } else if (field->type != BIZ_FIELD_BODY) {
             check_body_field(req, reply, field);
         }
     }

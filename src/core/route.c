@@ -3,6 +3,7 @@
 #include "biz.h"
 
 #include <string.h>
+#include <strings.h>
 #include <apr_strings.h>
 
 /* 1 where `path` fits `pattern`; the texts under {name} go into params (which may be NULL). */
@@ -47,4 +48,30 @@ const biz_route *biz_route_find(apr_pool_t *pool, const char *method, const char
     if (found != NULL && params != NULL)
         path_fits(pool, found->path, path, params);
     return found;
+}
+
+int biz_route_takes_whole(const biz_route *route, const char *type)
+{
+    const biz_field *field;
+
+    for (field = route->fields; field != NULL && field->name != NULL; field++) {
+        size_t len = strlen(field->name);
+
+        if (field->type == BIZ_FIELD_BODY &&
+            (type == NULL ||
+             (strncasecmp(type, field->name, len) == 0 && strchr("; \t", type[len]) != NULL)))
+            return 1;
+    }
+    return 0;
+}
+
+long biz_route_body_max(const biz_route *route, long otherwise)
+{
+    const biz_field *field;
+    long max = 0;
+
+    for (field = route->fields; field != NULL && field->name != NULL; field++)
+        if (field->type == BIZ_FIELD_BODY && field->max > max)
+            max = field->max;
+    return max > 0 ? max : otherwise;
 }

@@ -25,6 +25,7 @@ typedef enum {
     BIZ_MINUTE_MAIL_OFF,
     BIZ_MINUTE_CHANNEL_DOWN, /* one for each of up to 8 channels of the outbox */
     BIZ_MINUTE_CHANNEL_DOWN_LAST = BIZ_MINUTE_CHANNEL_DOWN + 7,
+    BIZ_MINUTE_WEBHOOK,
     BIZ_MINUTE_REDIS_DOWN,
     BIZ_MINUTE_LIMITED, /* one for each of 16 rules, by rule id */
     BIZ_MINUTE_LIMITED_LAST = BIZ_MINUTE_LIMITED + 15,

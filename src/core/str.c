@@ -348,3 +348,18 @@ int biz_parse_int(const char *text, int64_t min, int64_t max, int64_t *out)
     *out = result;
     return 1;
 }
+
+const char *biz_without_addresses(apr_pool_t *pool, const char *text)
+{
+    const char *out = "";
+
+    while (*text) {
+        size_t word = strcspn(text, " "), gap = strspn(text + word, " ");
+        const char *shown = apr_pstrmemdup(pool, text, word);
+
+        out =
+            apr_pstrcat(pool, out, strchr(shown, '@') ? "[address]" : shown, gap ? " " : "", NULL);
+        text += word + gap;
+    }
+    return out;
+}

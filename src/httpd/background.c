@@ -9,6 +9,7 @@
 #include <mod_watchdog.h>
 
 #include "audit/audit.h"
+#include "integrations/webhook.h"
 
 APLOG_USE_MODULE(bizapi);
 
@@ -38,6 +39,14 @@ static int work_outbox(business *b, apr_pool_t *pool)
     return worked >= OUTBOX_BATCH;
 }
 
+static int work_webhooks(business *b, apr_pool_t *pool)
+{
+    int worked = 0;
+
+    webhook_work(b->env.store, pool, &stopping, &worked);
+    return worked >= WEBHOOK_BATCH;
+}
+
 static int sweep(business *b, apr_pool_t *pool)
 {
     int removed = 0;
@@ -59,7 +68,8 @@ static int sweep_audit(business *b, apr_pool_t *pool)
 static const struct {
     int seconds; /* between two runs; 0: each tick */
     int (*run)(business *b, apr_pool_t *pool);
-} jobs[] = {{0, work_outbox}, {SWEEP_SECONDS, sweep}, {SWEEP_SECONDS, sweep_audit}};
+} jobs[] = {
+    {0, work_webhooks}, {0, work_outbox}, {SWEEP_SECONDS, sweep}, {SWEEP_SECONDS, sweep_audit}};
 
 enum { JOBS = sizeof(jobs) / sizeof(jobs[0]) };
 

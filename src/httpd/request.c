@@ -161,14 +161,17 @@ static body_result read_all(request_rec *r, biz_req *req, biz_reply *reply, long
 body_result bizapi_read_body(request_rec *r, biz_req *req, biz_reply *reply, long max)
 {
     const char *encoding = apr_table_get(r->headers_in, "Content-Encoding");
+    const char *type = apr_table_get(r->headers_in, "Content-Type");
+    int is_whole = biz_route_takes_whole(req->route, NULL);
     body_result result;
 
+    max = biz_route_body_max(req->route, max);
     if (announced(r) > max)
         return fail(r, reply, max, BIZ_BODY_TOO_LARGE);
     if (!is_chunked(r) && announced(r) == 0)
         return BODY_OK;
     if ((encoding != NULL && strcasecmp(encoding, "identity") != 0) ||
-        !is_json_type(apr_table_get(r->headers_in, "Content-Type")))
+        !(is_whole ? type != NULL && biz_route_takes_whole(req->route, type) : is_json_type(type)))
         return fail(r, reply, max, BIZ_UNSUPPORTED_MEDIA_TYPE);
     result = read_all(r, req, reply, max);
     if (result == BODY_FAILED && reply->code == BIZ_BODY_TOO_LARGE)

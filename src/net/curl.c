@@ -520,22 +520,6 @@ static int set_smtp(CURL *h, const smtp_place *place, const net_smtp *mail, long
     return bad;
 }
 
-/* A server's words with every address in them covered, for servers like to quote. */
-static const char *without_addresses(apr_pool_t *pool, const char *text)
-{
-    const char *out = "";
-
-    while (*text) {
-        size_t word = strcspn(text, " "), gap = strspn(text + word, " ");
-        const char *shown = apr_pstrmemdup(pool, text, word);
-
-        out =
-            apr_pstrcat(pool, out, strchr(shown, '@') ? "[address]" : shown, gap ? " " : "", NULL);
-        text += word + gap;
-    }
-    return out;
-}
-
 static const char *smtp_error(apr_pool_t *pool, const smtp_place *place, const smtp_talk *talk,
                               long code, CURLcode rc, const char *error_buffer)
 {
@@ -547,7 +531,7 @@ static const char *smtp_error(apr_pool_t *pool, const smtp_place *place, const s
     }
     if (place->password && place->password[0] && strstr(text, place->password))
         return apr_psprintf(pool, "refused with code %ld", code);
-    return without_addresses(pool, text);
+    return biz_without_addresses(pool, text);
 }
 
 /* One try. 1 where it went over a kept connection and a new one may do better. */

@@ -139,7 +139,7 @@ static const char *mac_of(apr_pool_t *pool, const unsigned char key[BIZ_KEY_LEN]
 {
     unsigned char own[BIZ_KEY_LEN], mac[BIZ_SHA256_LEN];
 
-    biz_derive_key(key, "unsubscribe", own);
+    biz_derive_key(key, "bizapi unsubscribe v1", own);
     biz_hmac_sha256(own, sizeof(own), id, strlen(id), mac);
     return biz_b64url(pool, mac, MAC_SHOWN);
 }

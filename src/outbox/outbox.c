@@ -54,6 +54,26 @@ const char *outbox_channel_of(const store_doc *row)
 
 /* ---- by staff ---- */
 
+biz_json *outbox_json(apr_pool_t *pool, const store_doc *row)
+{
+    biz_json *json = biz_json_object(pool);
+
+    biz_json_set_str(json, "id", store_doc_id(row));
+    biz_json_set_str(json, "kind", store_str(row, OUTBOX_KIND));
+    biz_json_set_str(json, "channel", outbox_channel_of(row));
+    biz_json_set_str(json, "state", store_str(row, OUTBOX_STATE));
+    biz_json_set_str(json, "recipient", store_str(row, OUTBOX_RECIPIENT));
+    biz_json_set_str(json, "user_id", store_str(row, OUTBOX_USER_ID));
+    biz_json_set_int(json, "tries", store_int(row, OUTBOX_TRIES));
+    biz_json_set_bool(json, "being_sent", !store_is_null(row, OUTBOX_LEASE));
+    biz_json_set_time(json, "due_at", store_time(row, OUTBOX_DUE_AT));
+    biz_json_set_time(json, "sent_at", store_time(row, OUTBOX_SENT_AT));
+    biz_json_set_str(json, "last_error", store_str(row, OUTBOX_LAST_ERROR));
+    biz_json_set_str(json, "provider_id", store_str(row, OUTBOX_PROVIDER_ID));
+    biz_json_set_time(json, "created_at", store_time(row, STORE_CREATED_AT));
+    return json;
+}
+
 static int is_leased(const store_doc *row, apr_time_t now)
 {
     return !store_is_null(row, OUTBOX_LEASE) && store_time(row, OUTBOX_DUE_AT) > now;

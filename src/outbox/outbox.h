@@ -78,6 +78,9 @@ apr_status_t outbox_put(store *s, apr_pool_t *pool, const char *kind, const char
 /* The channel of a row: rows of a version without channels are mails. */
 const char *outbox_channel_of(const store_doc *row);
 
+/* A row as staff see it: neither its data nor its sealed token. */
+biz_json *outbox_json(apr_pool_t *pool, const store_doc *row);
+
 typedef struct outbox outbox;
 
 /* The worker. `key` (32 bytes) seals tokens into rows. Everything outlives the worker. */

@@ -48,8 +48,12 @@ APP_CODE, RECOVERY_CODE, OBJECT = "app_code", "recovery_code", "object"
 class Route:
     """method, path below /api/v1, who may call, body fields {name: (type, required, nullable)}"""
 
-    def __init__(self, method, path, who="anyone", fields=None, idempotent=False, query=None):
+    def __init__(self, method, path, who="anyone", fields=None, idempotent=False, query=None,
+                 whole=(), own=False):
+        """`whole`: the types of a body that is taken as it comes; `own`: a file of its own tests
+        what its fields take."""
         self.method, self.path, self.who = method, path, who
+        self.whole, self.own = whole, own
         self.fields, self.idempotent, self.query = fields or {}, idempotent, query
 
     def __repr__(self):
@@ -58,7 +62,7 @@ class Route:
     @property
     def url(self):
         """A path that can be asked for."""
-        return self.path.replace("{id}", "ses_" + "0" * 26)
+        return self.path.replace("{id}", "ses_" + "0" * 26).replace("{token}", "x")
 
     def good_body(self):
         return {name: GOOD[kind] for name, (kind, _, _) in self.fields.items()}
@@ -68,6 +72,10 @@ GOOD = {EMAIL: "nobody@people.test", PASSWORD_FIELD: PASSWORD, NEW_PASSWORD: PAS
         TOKEN: "A" * 43, LINE: "Nora Body", PHONE: "+4930123456", LOCALE: "de",
         ZONE: "Europe/Berlin", APP_CODE: "123456", RECOVERY_CODE: "7k3nq-x0r8w", OBJECT: {},
         BOOL: True, CHOICE: "customer"}
+
+# Of routes with files of their own, and the types of bodies that are taken as a whole.
+GOOD |= {"switch": True, "device": "d" * 150, "platform": "web"}
+JSON, FORM = "application/json", "application/x-www-form-urlencoded"
 
 _profile = {"phone": (PHONE, False, True), "locale": (LOCALE, False, True),
             "timezone": (ZONE, False, True)}
@@ -129,11 +137,29 @@ ROUTES = [
     Route("DELETE", "/admin/users/{id}", "admin"),
     Route("POST", "/admin/users/{id}/unlock", "admin"),
     Route("GET", "/integrations/status"),
+    Route("GET", "/portal/notifications", "signed in"),
+    Route("PUT", "/portal/notifications", "signed in", own=True, fields=dict.fromkeys(
+        ("mail", "sms", "push", "voice"), ("switch", False, False))),
+    Route("POST", "/portal/push-devices", "signed in", own=True, fields={
+        "token": ("device", True, False), "platform": ("platform", True, False)}),
+    Route("DELETE", "/portal/push-devices", "signed in", own=True, fields={
+        "token": ("device", True, False)}),
+    Route("GET", "/portal/unsubscribe/{token}"),
+    Route("POST", "/portal/unsubscribe/{token}", whole=(FORM, "multipart/form-data", JSON)),
+    Route("GET", "/admin/outbox", "admin"),
+    Route("POST", "/admin/outbox/{id}/retry", "admin"),
+    Route("POST", "/admin/outbox/{id}/cancel", "admin"),
+    Route("GET", "/admin/webhook-events", "admin"),
+    Route("POST", "/admin/webhook-events/{id}/replay", "admin"),
+    Route("POST", "/webhooks/stripe", whole=(JSON,)),
+    Route("POST", "/webhooks/twilio/status", whole=(FORM, JSON)),
+    Route("POST", "/webhooks/twilio/inbound", whole=(FORM, JSON)),
+    Route("POST", "/webhooks/sendgrid", whole=(JSON,)),
     Route("GET", "/health/live"),
     Route("GET", "/health/ready"),
     Route("GET", "/openapi.json"),
 ]
-BODY_ROUTES = [r for r in ROUTES if r.fields]
+BODY_ROUTES = [r for r in ROUTES if r.fields and not r.own]
 SIGNED_IN_ROUTES = [r for r in ROUTES if r.who != "anyone"]
 PATHS = sorted({r.path for r in ROUTES})
 

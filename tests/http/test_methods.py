@@ -30,7 +30,8 @@ def test_head_is_get_without_the_body(server, person, route, h2):
     check_headers(head)
 
 
-@pytest.mark.parametrize("path", [r.url for r in ROUTES if r.method == "POST"])
+@pytest.mark.parametrize("path", [r.url for r in ROUTES if r.method == "POST" and
+                                  "HEAD" not in allow_of(r.path)])
 def test_head_on_an_action_does_nothing(api, path):
     answer = api.head(path, ip=new_ip())
     assert answer.status == 405 and answer.body == b""
