@@ -28,7 +28,7 @@ static const char *secret_of(biz_req *req, biz_reply *reply, const char *provide
     if (!value) {
         if (biz_secret(settings, key) && biz_minute(req->env->shared, BIZ_MINUTE_WEBHOOK, &held)) {
             biz_log(BIZ_LOG_WARN, 0,
-                    BZ(0610) "a webhook of %s was answered 503: %s is not set (%lu more since the "
+                    BZ(0830) "a webhook of %s was answered 503: %s is not set (%lu more since the "
                              "last line)",
                     provider, name, (unsigned long)held);
         }
@@ -44,7 +44,7 @@ static biz_code not_believed(biz_req *req, biz_reply *reply, const char *provide
 
     if (biz_minute(req->env->shared, BIZ_MINUTE_WEBHOOK, &held)) {
         biz_log(BIZ_LOG_WARN, 0,
-                BZ(0611) "a webhook that %s did not sign was refused, from %s (%lu more since the "
+                BZ(0831) "a webhook that %s did not sign was refused, from %s (%lu more since the "
                          "last line); if it is theirs, check secret, clock and BizApiPublicURL",
                 provider, req->address, (unsigned long)held);
     }

@@ -59,7 +59,7 @@ static apr_status_t put_off(store *s, apr_pool_t *pool, const store_doc *event)
 static apr_status_t give_up(store *s, apr_pool_t *pool, const store_doc *event, const char *why)
 {
     biz_log(BIZ_LOG_WARN, 0,
-            BZ(0612) "the event %s of %s could not be worked: %s; see GET /admin/webhook-events",
+            BZ(0832) "the event %s of %s could not be worked: %s; see GET /admin/webhook-events",
             store_doc_id(event), store_str(event, EVENT_PROVIDER), why);
     return settle(s, pool, event, "dead", why);
 }

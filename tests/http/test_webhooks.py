@@ -91,7 +91,7 @@ def test_payments_wait_for_the_part_that_handles_them(server, api):
     assert found["status"] == "unhandled" and found["expires_at"] is None
 
 
-@pytest.mark.bz("BZ0611")
+@pytest.mark.bz("BZ0831")
 def test_what_stripe_did_not_sign_changes_nothing(server, api):
     before = count(server)
     body = json.dumps(event()).encode()
@@ -229,7 +229,7 @@ def test_a_report_about_nothing_of_ours_is_kept_and_done(server, api):
     received(status(api, unique("SM"), "canceled"))
 
 
-@pytest.mark.bz_may("BZ0611")  # once a minute
+@pytest.mark.bz_may("BZ0831")  # once a minute
 def test_what_twilio_did_not_sign_changes_nothing(server, api):
     before = count(server)
     fields = {"MessageSid": unique("SM"), "MessageStatus": "delivered"}
@@ -383,7 +383,7 @@ def test_five_hundred_at_once_and_again(server, api):
     assert len(ids) == len(set(ids)) and {e["sg_event_id"] for e in events} <= set(ids)
 
 
-@pytest.mark.bz_may("BZ0611")  # once a minute
+@pytest.mark.bz_may("BZ0831")  # once a minute
 def test_what_sendgrid_did_not_sign_changes_nothing(server, api):
     before = count(server)
     headers, body = SENDGRID.sign([mail_event("delivered")])
@@ -404,7 +404,7 @@ def test_what_sendgrid_did_not_sign_changes_nothing(server, api):
 
 # ---- without a secret, without a store ----
 
-@pytest.mark.bz("BZ0610")
+@pytest.mark.bz("BZ0830")
 def test_without_its_secret_nothing_is_believed(make_server):
     server = make_server(env={"STRIPE_SECRET_KEY": "sk_test_Marker-11",
                               "STRIPE_PUBLISHABLE_KEY": "pk_test_Marker-11"})
@@ -469,7 +469,7 @@ def test_nobody_else_sees_them(server, api):
     check_error(api.get("/admin/webhook-events"), 401, "UNAUTHENTICATED")
 
 
-@pytest.mark.bz("BZ0612")
+@pytest.mark.bz("BZ0832")
 def test_an_event_that_cannot_be_worked_is_given_up_and_the_others_go_on(server, api):
     good, bad, killer = event(), event(), event()
     for what in (bad, killer, good):
