@@ -1,6 +1,7 @@
 /* hash.c: see hash.h. */
 #include "hash.h"
 
+#include "breached.h"
 #include "core/password.h"
 
 /* Long enough for a queue of four a processor at 35 ms each, short enough for a browser. */
@@ -41,6 +42,9 @@ biz_code auth_hash_new(biz_req *req, biz_reply *reply, const char *param, const 
     apr_status_t status;
     int place;
 
+    if (reason == NULL && breached_has(req, password))
+        reason = "This password has been found in a leak of another service, where everybody can "
+                 "read it. Please choose another one.";
     if (reason != NULL)
         return biz_fail(reply, BIZ_WEAK_PASSWORD, param, reason);
     if (enter(req, reply, &place) != BIZ_OK)

@@ -56,6 +56,15 @@ static const cli_command commands[] = {
      "argon2id. Those who are here already stay as they are: run it again after an interruption,\n"
      "or to bring those who came since. All become customers; see --roles. Fields may lie deeper:\n"
      "profile.email. env:NAME in place of the URI takes it from the environment."},
+    {"import csv", "FILE", "Bring the users of a CSV file, with their passwords", cmd_import_csv, 1,
+     1, opts_import_csv,
+     "A file of UTF-8 whose first line names the columns. What is brought and what is not is as "
+     "with\n"
+     "import mongo: a hash of bcrypt or argon2id, or --without-password."},
+    {"import htpasswd", "FILE", "Bring the users of an htpasswd file, with their passwords",
+     cmd_import_htpasswd, 1, 1, opts_import_htpasswd,
+     "Hashes of bcrypt (htpasswd -B) come over. Those of MD5, SHA-1 and crypt do not: with\n"
+     "--without-password their users come and set a new one by \"forgotten password\"."},
     {"copy", "FROM TO", "Copy everything from one store into another, empty one", cmd_copy, 2, 2,
      opts_copy,
      "FROM and TO are stores, as STORE is. Stop the server, or let nobody change anything,\n"

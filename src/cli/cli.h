@@ -116,6 +116,8 @@ int cmd_user_set_password(cli *c);
 int cmd_user_set_role(cli *c);
 int cmd_user_unlock(cli *c);
 int cmd_import_mongo(cli *c);
+int cmd_import_csv(cli *c);
+int cmd_import_htpasswd(cli *c);
 int cmd_copy(cli *c);
 int cmd_outbox_list(cli *c);
 int cmd_outbox_retry(cli *c);
@@ -126,8 +128,9 @@ int cmd_audit_export(cli *c);
 int cmd_keys_list(cli *c);
 int cmd_keys_rotate(cli *c);
 
-extern const cli_option opts_audit_verify[], opts_audit_export[], opts_user_add[], opts_user_list[],
-    opts_user_set_password[], opts_import[], opts_copy[], opts_outbox_list[], opts_outbox_retry[],
-    opts_mail_lint[], opts_mail_preview[];
+extern const cli_option opts_audit_verify[], opts_audit_export[], opts_import_csv[],
+    opts_import_htpasswd[], opts_user_add[], opts_user_list[], opts_user_set_password[],
+    opts_import[], opts_copy[], opts_outbox_list[], opts_outbox_retry[], opts_mail_lint[],
+    opts_mail_preview[];
 
 #endif

@@ -1,7 +1,8 @@
-/* cmd_import.c: bizapictl import mongo: the accounts of another program become users here. One that
- * is here already is never touched, which makes a repeat harmless. Hashes are neither shown nor
- * logged; what a source calls a password may be one in the clear. */
-#include "transfer.h"
+/* cmd_import.c: bizapictl import: the accounts of another program become users here, from wherever
+ * import.h reads them; import mongo stands here too. One that is here already is never touched,
+ * which makes a repeat harmless. Hashes are neither shown nor logged; what a source calls a
+ * password may be one in the clear. */
+#include "import.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -13,7 +14,6 @@
 #include "core/password.h"
 #include "core/str.h"
 #include "core/valid.h"
-#include "store/mongo_import.h"
 
 enum { NAME_CHARS = 120 }; /* as the API has it */
 
@@ -54,7 +54,7 @@ static const transfer_reason changed_reasons[] = {
 
 typedef struct {
     cli *c;
-    mongo_import *from;
+    import_source from;
     apr_hash_t *seen;   /* addresses that this run has brought or found here */
     apr_table_t *roles; /* source's name to ours, or NULL */
     int dry_run, all_verified, without_password;
@@ -116,7 +116,7 @@ static const char *clean_phone(apr_pool_t *pool, const char *phone)
     return biz_valid_phone(out) ? out : NULL;
 }
 
-static const char *role_of(importing *im, const mongo_import_user *from)
+static const char *role_of(importing *im, const import_user *from)
 {
     const char *role = NULL;
 
@@ -132,7 +132,7 @@ static const char *role_of(importing *im, const mongo_import_user *from)
 
 /* Who was brought by an earlier run is there as in the source, or has only changed his password or
  * had its hash renewed by signing in. */
-static int is_the_same(const store_doc *user, const mongo_import_user *from)
+static int is_the_same(const store_doc *user, const import_user *from)
 {
     const char *hash = store_str(user, USER_PASSWORD_HASH);
 
@@ -146,7 +146,7 @@ static int is_the_same(const store_doc *user, const mongo_import_user *from)
 /* ---- one account ---- */
 
 static store_doc *make_user(importing *im, apr_pool_t *pool, const char *email, const char *hash,
-                            const mongo_import_user *from)
+                            const import_user *from)
 {
     account_new account = {.email = email, .password_hash = hash};
     apr_time_t now = apr_time_now();
@@ -217,13 +217,13 @@ static void remember(importing *im, const char *email)
     apr_hash_set(im->seen, apr_pstrdup(im->c->pool, email), APR_HASH_KEY_STRING, "");
 }
 
-static apr_status_t leave_out(importing *im, int reason, const mongo_import_user *from)
+static apr_status_t leave_out(importing *im, int reason, const import_user *from)
 {
     transfer_list_add(&im->left_out, reason, NULL, from->shown);
     return APR_SUCCESS;
 }
 
-static apr_status_t take(importing *im, apr_pool_t *pool, const mongo_import_user *from)
+static apr_status_t take(importing *im, apr_pool_t *pool, const import_user *from)
 {
     const char *email = biz_valid_email(pool, from->email), *hash = from->hash;
     store_doc *user;
@@ -266,19 +266,19 @@ static apr_status_t take(importing *im, apr_pool_t *pool, const mongo_import_use
 /* CLI_OK at the end of the source. */
 static int walk(importing *im)
 {
-    mongo_import_user user;
+    import_user user;
     transfer_bar bar;
     apr_pool_t *pool;
     const char *why;
     apr_status_t source, rv = APR_SUCCESS;
     int64_t total;
 
-    source = mongo_import_count(im->from, im->c->pool, &total, &why);
+    source = im->from.count(im->from.self, im->c->pool, &total, &why);
     transfer_bar_start(im->c, &bar, "importing", total);
     apr_pool_create(&pool, im->c->pool);
     while (source == APR_SUCCESS && rv == APR_SUCCESS) {
         apr_pool_clear(pool);
-        source = mongo_import_next(im->from, pool, &user, &why);
+        source = im->from.next(im->from.self, pool, &user, &why);
         if (source != APR_SUCCESS)
             break;
         im->read++;
@@ -369,6 +369,64 @@ static int parse_roles(importing *im, const char *list)
     return CLI_OK;
 }
 
+static int open_target(importing *im)
+{
+    int there, status = transfer_look(im->c, &there);
+    store_doc *none;
+    apr_status_t rv;
+
+    if (status != CLI_OK || (im->dry_run && !there))
+        return status;
+    status = cli_open(im->c, 1);
+    if (status != CLI_OK)
+        return status;
+    /* Without patience: what does not work at all is told at once. */
+    rv = store_get(im->c->store, im->c->pool, COLL_USERS, "-", &none);
+    return rv == STORE_ENOENT ? CLI_OK : cli_fail_store(im->c, rv);
+}
+
+static int audit_import(importing *im)
+{
+    biz_json *details = biz_json_object(im->c->pool);
+
+    if (im->dry_run || im->brought == 0)
+        return CLI_OK;
+    biz_json_set_str(details, "from", im->from.kind);
+    biz_json_set_int(details, "brought", im->brought);
+    return cli_audit(im->c, "user_import", NULL, details);
+}
+
+int import_all(cli *c, int (*open)(cli *c, import_source *source))
+{
+    importing im = {.c = c};
+    int status, audited = CLI_OK;
+
+    im.dry_run = cli_opt(c, "dry-run") != NULL;
+    im.all_verified = cli_opt(c, "all-verified") != NULL;
+    im.without_password = cli_opt(c, "without-password") != NULL;
+    im.seen = apr_hash_make(c->pool);
+    transfer_list_init(c, &im.left_out, left_out_reasons, cli_opt(c, "all") != NULL);
+    transfer_list_init(c, &im.changed, changed_reasons, cli_opt(c, "all") != NULL);
+    status = parse_roles(&im, cli_opt(c, "roles"));
+    if (status == CLI_OK)
+        status = open(c, &im.from);
+    if (status == CLI_OK)
+        status = open_target(&im);
+    if (status != CLI_OK)
+        return status;
+    status = walk(&im);
+    if (c->store != NULL)
+        audited = audit_import(&im);
+    if (status == CLI_OK && im.read == 0)
+        return cli_fail(CLI_MISSING, "%s", im.from.nothing);
+    report(&im, status == CLI_OK);
+    if (status != CLI_OK && !im.dry_run)
+        return cli_fail(status, "what was brought stays; run the same command again to go on");
+    return status == CLI_OK ? audited : status;
+}
+
+/* ---- import mongo ---- */
+
 /* A path that MongoDB would take. */
 static int check_fields(cli *c)
 {
@@ -387,19 +445,31 @@ static int check_fields(cli *c)
     return CLI_OK;
 }
 
-static int open_source(importing *im)
+static apr_status_t mongo_count(void *self, apr_pool_t *pool, int64_t *count, const char **why)
 {
-    cli *c = im->c;
+    return mongo_import_count(self, pool, count, why);
+}
+
+static apr_status_t mongo_next(void *self, apr_pool_t *pool, import_user *user, const char **why)
+{
+    return mongo_import_next(self, pool, user, why);
+}
+
+static int open_mongo(cli *c, import_source *source)
+{
+    mongo_import *in;
     const char *uri, *why, *coll = cli_opt(c, "collection");
     mongo_import_fields fields = {
         cli_opt(c, "email-field"), cli_opt(c, "password-field"), cli_opt(c, "name-field"),
         cli_opt(c, "phone-field"), cli_opt(c, "verified-field"), cli_opt(c, "created-field"),
         cli_opt(c, "role-field"),
     };
-    int status = transfer_url(c, cli_arg(c, 0), &uri);
+    int status = check_fields(c);
     int64_t count;
     apr_status_t rv;
 
+    if (status == CLI_OK)
+        status = transfer_url(c, cli_arg(c, 0), &uri);
     if (status != CLI_OK)
         return status;
     if (strncmp(uri, "mongodb", 7) != 0 || (why = store_url_error(c->pool, uri)) != NULL)
@@ -408,62 +478,26 @@ static int open_source(importing *im)
         coll = "users";
     if (mongo_import_same(uri, c->store_url) && store_coll_by_name(coll) != NULL)
         return cli_usage(c, "the source is the store itself; give the store another database");
-    rv = mongo_import_open(&im->from, uri, coll, &fields, c->pool, &why);
+    rv = mongo_import_open(&in, uri, coll, &fields, c->pool, &why);
     if (rv == APR_EINVAL)
         return cli_usage(c, "%s", cli_text(c->pool, why));
     if (rv == APR_SUCCESS)
-        rv = mongo_import_count(im->from, c->pool, &count, &why);
+        rv = mongo_import_count(in, c->pool, &count, &why);
+    *source = (import_source){
+        .kind = "mongo",
+        .self = in,
+        .count = mongo_count,
+        .next = mongo_next,
+        .nothing = apr_psprintf(c->pool,
+                                "there is no document in the source's collection %s; "
+                                "--collection names another",
+                                cli_text(c->pool, coll))};
     return rv == APR_SUCCESS
                ? CLI_OK
                : cli_fail(CLI_FAILED, "the source cannot be read: %s", cli_text(c->pool, why));
 }
 
-static int open_target(importing *im)
-{
-    int there, status = transfer_look(im->c, &there);
-    store_doc *none;
-    apr_status_t rv;
-
-    if (status != CLI_OK || (im->dry_run && !there))
-        return status;
-    status = cli_open(im->c, 1);
-    if (status != CLI_OK)
-        return status;
-    /* Without patience: what does not work at all is told at once. */
-    rv = store_get(im->c->store, im->c->pool, COLL_USERS, "-", &none);
-    return rv == STORE_ENOENT ? CLI_OK : cli_fail_store(im->c, rv);
-}
-
 int cmd_import_mongo(cli *c)
 {
-    importing im = {.c = c};
-    int status;
-
-    im.dry_run = cli_opt(c, "dry-run") != NULL;
-    im.all_verified = cli_opt(c, "all-verified") != NULL;
-    im.without_password = cli_opt(c, "without-password") != NULL;
-    im.seen = apr_hash_make(c->pool);
-    transfer_list_init(c, &im.left_out, left_out_reasons, cli_opt(c, "all") != NULL);
-    transfer_list_init(c, &im.changed, changed_reasons, cli_opt(c, "all") != NULL);
-    status = parse_roles(&im, cli_opt(c, "roles"));
-    if (status == CLI_OK)
-        status = check_fields(c);
-    if (status == CLI_OK)
-        status = open_source(&im);
-    if (status == CLI_OK)
-        status = open_target(&im);
-    if (status != CLI_OK)
-        return status;
-    status = walk(&im);
-    if (status == CLI_OK && im.read == 0)
-        return cli_fail(CLI_MISSING,
-                        "there is no document in the source's collection %s; "
-                        "--collection names another",
-                        cli_text(c->pool, cli_opt(c, "collection") != NULL
-                                              ? cli_opt(c, "collection")
-                                              : "users"));
-    report(&im, status == CLI_OK);
-    if (status != CLI_OK && !im.dry_run)
-        return cli_fail(status, "what was brought stays; run the same command again to go on");
-    return status;
+    return import_all(c, open_mongo);
 }

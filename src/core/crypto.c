@@ -25,7 +25,7 @@ enum { SEAL_VERSION = 1, NONCE_LEN = 12, TAG_LEN = 16, BASE64_MAX = 4096 };
 
 /* Fetched once: a fetch takes locks of the whole process. */
 static pthread_once_t fetch_once = PTHREAD_ONCE_INIT;
-static EVP_MD *sha256;
+static EVP_MD *sha256, *sha1;
 static EVP_MAC *hmac;
 static EVP_CIPHER *aes_gcm;
 
@@ -42,9 +42,10 @@ static void must(int fine)
 static void fetch(void)
 {
     sha256 = EVP_MD_fetch(NULL, "SHA256", NULL);
+    sha1 = EVP_MD_fetch(NULL, "SHA1", NULL);
     hmac = EVP_MAC_fetch(NULL, "HMAC", NULL);
     aes_gcm = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
-    must(sha256 && hmac && aes_gcm);
+    must(sha256 && sha1 && hmac && aes_gcm);
 }
 
 static void prepare(void)
@@ -56,6 +57,12 @@ void biz_sha256(const void *data, size_t len, unsigned char out[BIZ_SHA256_LEN])
 {
     prepare();
     must(EVP_Digest(len ? data : "", len, out, NULL, sha256, NULL) == 1);
+}
+
+void biz_sha1(const void *data, size_t len, unsigned char out[BIZ_SHA1_LEN])
+{
+    prepare();
+    must(EVP_Digest(len ? data : "", len, out, NULL, sha1, NULL) == 1);
 }
 
 const char *biz_sha256_hex(apr_pool_t *pool, const char *text)

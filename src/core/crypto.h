@@ -8,6 +8,8 @@
 enum { BIZ_SHA256_LEN = 32, BIZ_SHA1_LEN = 20, BIZ_KEY_LEN = 32 };
 
 void biz_sha256(const void *data, size_t len, unsigned char out[BIZ_SHA256_LEN]);
+/* For TOTP and for lists of leaked passwords, which want it; for nothing else. */
+void biz_sha1(const void *data, size_t len, unsigned char out[BIZ_SHA1_LEN]);
 /* SHA-256 of a text as 64 hexadecimal digits: how tokens are kept at rest. */
 const char *biz_sha256_hex(apr_pool_t *pool, const char *text);
 

@@ -28,7 +28,6 @@ typedef struct {
     int require_verified;       /* BizApiRequireVerifiedEmail */
     int quiet_from, quiet_to;   /* BizApiQuietHours: minutes of the day; equal: never */
     int audit_days;             /* older rows of the audit log go; 0: none does */
-    const char *breached_url;   /* asked whether a password has leaked; NULL: nobody is */
     biz_work_mode proof_of_work;
     apr_array_header_t *require_mfa; /* const char *: the roles of BizApiRequireMfa */
     const char *passkey_domain;      /* the relying party of WebAuthn: a host name */

@@ -504,9 +504,9 @@ biz_settings *bizapi_settings(apr_pool_t *pool, server_rec *s, const char **why)
                         &set->quiet_from, &set->quiet_to);
     set->audit_days =
         text.audit_days != NULL ? bizapi_audit_days(text.audit_days) : AUDIT_DAYS_DEFAULT;
-    set->breached_url = text.breached != NULL && strcasecmp(text.breached, "off") != 0
-                            ? url_or(pool, text.breached, NULL)
-                            : NULL;
+    /* A host like the providers', but for its own directive. */
+    if (text.breached != NULL && strcasecmp(text.breached, "off") != 0)
+        apr_table_setn(set->provider_urls, "breached_passwords", url_or(pool, text.breached, NULL));
     set->proof_of_work =
         text.work != NULL ? (biz_work_mode)bizapi_work_mode(text.work) : BIZ_WORK_OFF;
     set->require_mfa =

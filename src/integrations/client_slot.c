@@ -38,6 +38,7 @@ const client_host_info client_hosts[CLIENT_HOSTS] = {
                            "https://api.elevenlabs.io", 3000, 30000, 10000, 0, 0, 2},
     [CLIENT_FIREBASE] = {"firebase", "firebase", "FCM_API_BASE", "https://fcm.googleapis.com", 3000,
                          10000, 0, 60, 0, 0},
+    [CLIENT_BREACHED_PASSWORDS] = {"breached_passwords", NULL, NULL, NULL, 700, 1500, 0, 60, 0, 0},
     [CLIENT_FIREBASE_TOKEN] = {"firebase_token", "firebase", NULL, NULL, 3000, 10000, 0, 60, 0, 0},
 };
 
