@@ -354,8 +354,9 @@ apr_status_t biz_keys_audit(apr_pool_t *pool, const char *state_dir, unsigned ch
     key_folder f;
     apr_status_t rv = key_folder_open(&f, pool, state_dir, 1);
 
-    if (rv == APR_SUCCESS)
-        rv = master_read(&f, master);
+    if (rv != APR_SUCCESS)
+        goto leave;
+    rv = master_read(&f, master);
     if (rv == APR_ENOENT) {
         rv = make_missing(&f);
         if (rv == APR_SUCCESS)
@@ -363,7 +364,8 @@ apr_status_t biz_keys_audit(apr_pool_t *pool, const char *state_dir, unsigned ch
     }
     if (rv == APR_SUCCESS)
         biz_derive_key(master, AUDIT_LABEL, key);
-    else
+leave:
+    if (rv != APR_SUCCESS)
         *why = f.why != NULL ? f.why : apr_psprintf(pool, "%s changed while it was read", f.path);
     key_folder_close(&f);
     biz_wipe(master, sizeof(master));

@@ -19,7 +19,7 @@ typedef enum {
     CLIENT_OPENWEATHER,
     CLIENT_ELEVENLABS,
     CLIENT_FIREBASE,
-    CLIENT_FIREBASE_TOKEN, /* where the credentials' token_uri says; `path` is appended to it */
+    CLIENT_FIREBASE_TOKEN,     /* where the credentials' token_uri says; `path` is appended to it */
     CLIENT_BREACHED_PASSWORDS, /* where BizApiBreachedPasswords says; not called without */
     CLIENT_HOSTS
 } client_host;

@@ -138,6 +138,9 @@ TEXTS = ["", "a", "Zoë O'Brien", "日本語 テキスト", "🦊", "a\nb\tc", '
 NUMBERS = [0, 1, -1, 2 ** 31, -2 ** 63, 2 ** 63 - 1, 86_400_000]
 
 
+BOOLS = set(re.findall(r'F\(\w+, "(\w+)", BOOL\)', (REPO / "src/store/schema.h").read_text()))
+
+
 def fill(store, n):
     """n rows a collection, over all fields: null, odd and plain values."""
     ctl("-s", store.url, "migrate")
@@ -154,7 +157,7 @@ def fill(store, n):
                         row[name] = rnd.choice(TEXTS)
                     else:
                         row[name] = rnd.choice(NUMBERS)
-                    if name in ("email_verified", "mfa_enabled", "disabled", "used"):
+                    if name in BOOLS:
                         row[name] = rnd.choice([None, 0, 1])
                     elif name.endswith(("_at", "_until")):
                         row[name] = rnd.choice([None, 0, NOW_MS])

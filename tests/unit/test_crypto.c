@@ -35,9 +35,11 @@ static void sha1_gives_the_vectors(void **state)
 
     (void)state;
     biz_sha1("abc", 3, out);
-    assert_string_equal(biz_hex(pool, out, sizeof(out)), "a9993e364706816aba3e25717850c26c9cd0d89d");
+    assert_string_equal(biz_hex(pool, out, sizeof(out)),
+                        "a9993e364706816aba3e25717850c26c9cd0d89d");
     biz_sha1("", 0, out);
-    assert_string_equal(biz_hex(pool, out, sizeof(out)), "da39a3ee5e6b4b0d3255bfef95601890afd80709");
+    assert_string_equal(biz_hex(pool, out, sizeof(out)),
+                        "da39a3ee5e6b4b0d3255bfef95601890afd80709");
 }
 
 static void hmac_is(const char *key_hex, const char *data_hex, const char *want)
