@@ -259,6 +259,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CORE_TEST(threads_do_not_disturb_each_other), /* first: they race for the start-up too */
         CORE_TEST(sha256_gives_the_vectors),
+        CORE_TEST(sha1_gives_the_vectors),
         CORE_TEST(hmac_gives_the_vectors),
         CORE_TEST(keys_are_derived_as_hkdf_does),
         CORE_TEST(labels_and_masters_give_different_keys),
