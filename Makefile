@@ -72,7 +72,7 @@ test:
 	@$(SUBMAKE) all tests
 	@BIZ_MPM=$(MPM) $(PYTHON) tests/run "$(B)" $(LEVEL)
 
-tests: $(TESTS)
+tests: $(TESTS) $(B)/tests/shim.so
 
 test-%:
 	@$(MAKE) --no-print-directory test LEVEL=$*
@@ -175,6 +175,11 @@ $(B)/fuzz/test_%: tests/fuzz/test_%.c $(REPLAY) $(POOLS) $(B)/libbizapi.a
 	$(SAY)
 	$(Q)$(CC) $(CFLAGS_ALL) -Itests/fuzz -o $@ $< $(REPLAY) $(POOLS) $(B)/libbizapi.a $(LDFLAGS) \
 	    $(if $(REPLAY),-lcmocka) $(LD_PC) $(LD_APR) -lpthread
+
+$(B)/tests/shim.so: tests/lib/shim.c
+	@mkdir -p $(@D)
+	$(SAY)
+	$(Q)$(CC) -std=gnu11 $(WARN) -O1 -fPIC -shared -o $@ $<
 
 $(B)/pools.o $(B)/pools.so: tests/lib/pools.c
 	$(SAY)

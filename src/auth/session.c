@@ -221,6 +221,16 @@ static biz_code load(biz_req *req, biz_reply *reply, const char *session_id, sto
     return biz_fail(reply, BIZ_TOKEN_REVOKED, NULL, NULL);
 }
 
+/* Just now by this clock, or by one that goes a little ahead: one that was set back for long does
+ * not open the grace again. */
+static int in_grace(const biz_req *req, const store_doc *session)
+{
+    apr_time_t since = req->now - store_time(session, SESSION_ROTATED_AT);
+    apr_time_t grace = apr_time_from_sec(AUTH_REFRESH_GRACE_SECONDS);
+
+    return since <= grace && since >= -grace;
+}
+
 biz_code session_renew(biz_req *req, biz_reply *reply, const char *refresh_token)
 {
     const char *session_id, *hash, *next, *previous;
@@ -246,10 +256,7 @@ biz_code session_renew(biz_req *req, biz_reply *reply, const char *refresh_token
             return give_tokens(req, reply, user, session_id, next);
         }
         previous = store_str(session, SESSION_REFRESH_PREV_HASH);
-        if (previous != NULL && biz_same_text(hash, previous) &&
-            store_time(session, SESSION_ROTATED_AT) +
-                    apr_time_from_sec(AUTH_REFRESH_GRACE_SECONDS) >=
-                req->now)
+        if (previous != NULL && biz_same_text(hash, previous) && in_grace(req, session))
             return give_tokens(req, reply, user, session_id, next);
         return reused(req, reply, session);
     }

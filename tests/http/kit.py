@@ -20,7 +20,7 @@ import h2.config
 import h2.connection
 import h2.events
 
-from harness import PREFIX, REPO, new_ip
+from harness import BUILD, PREFIX, REPO, new_ip
 from stored import change, database, everything, row, rows  # noqa: F401, for the tests
 
 PASSWORD = "Nine-lemons-walk-7"
@@ -525,6 +525,26 @@ class MailServer:
 
 
 # ---- the workers ----
+
+class Shim:
+    """tests/lib/shim.c in a server that is not started yet: `kill` is the file that kills the next
+    worker before its answer; checked() counts the signatures that were looked at."""
+
+    def __init__(self, server):
+        folder = server.root / "shim"
+        folder.mkdir()
+        folder.chmod(0o777)
+        self.kill, self.count = folder / "kill", folder / "count"
+        self.count.touch()
+        self.count.chmod(0o666)
+        library = [server.env.get("LD_PRELOAD"), str(BUILD / "tests/shim.so")]
+        server.env.update(SHIM_KILL=str(self.kill), SHIM_COUNT=str(self.count),
+                          LD_PRELOAD=":".join(filter(None, library)))
+
+    def checked(self):
+        return self.count.stat().st_size
+
+
 
 def processor_time(server):
     """Seconds that all workers have computed."""

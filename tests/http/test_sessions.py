@@ -1,13 +1,16 @@
 """Where an account is signed in: devices, their names, the mail about a new one, and "last seen"
 without a write for each request."""
 import json
+import threading
 import time
 
 import pytest
 
 from harness import new_ip
-from kit import (PASSWORD, Person, change, database, in_parallel, login, now_ms, once, row, rows)
-from test_tokens import unb64
+from kit import (OTHER_PASSWORD, PASSWORD, Person, change, check_error, database, in_parallel, login,
+                 now_ms, once, refresh, row, rows)
+from test_journey import token_of
+from test_tokens import claims_of
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"
 FIREFOX_LATER = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
@@ -22,6 +25,10 @@ def sign_in(person, agent=FIREFOX, ip="203.0.113.7", **fields):
         "email": person.email, "password": PASSWORD, **fields})
     assert answer.status == 200, answer
     return answer.data
+
+
+def sid_of(access):
+    return claims_of(access)["sid"]
 
 
 def notices(server, person):
@@ -135,13 +142,11 @@ def test_ends_are_in_the_audit_log(server):
 
     person = Person(server)
     first, second = person.tokens, sign_in(person)
-    ids = {t["access_token"]: json.loads(unb64(t["access_token"].split(".")[1]))["sid"]
-           for t in (first, second)}
-    person.api.delete(f"/auth/sessions/{ids[second['access_token']]}", token=first["access_token"])
+    ids = [sid_of(t["access_token"]) for t in (first, second)]
+    person.api.delete(f"/auth/sessions/{ids[1]}", token=first["access_token"])
     person.api.post("/auth/logout", token=first["access_token"])
     person.api.post("/auth/logout-all", token=sign_in(person)["access_token"])
-    assert ended(person) == [{"session_id": ids[second["access_token"]]},
-                             {"session_id": ids[first["access_token"]]}, {"which": "all"}]
+    assert ended(person) == [{"session_id": ids[1]}, {"session_id": ids[0]}, {"which": "all"}]
 
 
 # ---- the list ----
@@ -226,3 +231,64 @@ def test_a_store_that_takes_no_writes_costs_one_request_once(make_server):
     finally:
         db.execute("ROLLBACK")
         db.close()
+
+
+# ---- under load ----
+
+def reset_password(server, person, _):
+    person.api.post("/auth/forgot-password", ip=new_ip(), json={"email": person.email})
+    token = token_of(server.mail.wait(person.email, "new password", 30))
+    return once(server, "POST", "/auth/reset-password", json={
+        "token": token, "new_password": OTHER_PASSWORD})
+
+
+def by_api(method, path, **json_of):
+    def end(server, person, other):
+        body = {"json": json_of} if json_of else {}
+        return once(server, method, path.replace("{sid}", sid_of(person.access)),
+                    token=other["access_token"], **body)
+    return end
+
+
+def by_operator(*command):
+    def end(server, person, _):
+        return server.ctl("user", command[0], person.email, *command[1:])
+    return end
+
+
+ENDS = {"logout-all": by_api("POST", "/auth/logout-all"),
+        "end of one": by_api("DELETE", "/auth/sessions/{sid}"),
+        "new password": by_api("POST", "/auth/change-password", current_password=PASSWORD,
+                               new_password=OTHER_PASSWORD),
+        "reset": reset_password,
+        "disabling": by_operator("disable"), "role": by_operator("set-role", "staff")}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_an_end_holds_from_the_next_request_on(server, name):
+    """Eight clients ask all the time, in every worker; whatever is asked after the answer that says
+    so is refused."""
+    person = Person(server)
+    other = login(person.api, person.email, PASSWORD).data
+    ended = threading.Event()
+
+    def ask(_):
+        seen = []
+        while len([over for over, _ in seen if over]) < 10:
+            over = ended.is_set()
+            seen.append((over, once(server, "GET", "/auth/me", token=person.access).status))
+        return seen
+
+    def finish(i):
+        if i:
+            return ask(i)
+        time.sleep(0.3)
+        answer = ENDS[name](server, person, other)
+        ended.set()
+        assert getattr(answer, "status", 200) == 200, answer
+        return []
+
+    seen = [each for list_of_one in in_parallel(9, finish) for each in list_of_one]
+    assert {status for over, status in seen if over} == {401}
+    assert {status for over, status in seen if not over} in ({200}, {200, 401})
+    check_error(refresh(person.api, person.refresh_token), 401, "TOKEN_REVOKED")

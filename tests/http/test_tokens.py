@@ -4,17 +4,18 @@ import base64
 import hashlib
 import hmac
 import json
+import subprocess
 import time
 import urllib.parse
 
 import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa, utils
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from harness import wait_until
-from kit import (PASSWORD, Person, Wire, change, check_error, in_parallel, login, now_ms, once, refresh,
+from kit import (PASSWORD, Person, Shim, Wire, change, check_error, in_parallel, login, now_ms, once, refresh,
                  row, rows)
 
 ISSUER = "http://localhost:8081"  # the default of FRONTEND_URL, from which PUBLIC_URL comes
@@ -25,12 +26,16 @@ def person(server):
     return Person(server)
 
 
-@pytest.fixture(scope="module")
-def key(server):
+def key_of(server):
     """(kid, private key) that signs."""
     path = sorted((server.state / "keys").glob("jwt-*.json"))[0]
     jwk = json.loads(path.read_text())
     return jwk["kid"], ECAlgorithm.from_jwk(json.dumps(jwk))
+
+
+@pytest.fixture(scope="module")
+def key(server):
+    return key_of(server)
 
 
 def b64(data):
@@ -85,6 +90,57 @@ def test_others_can_verify_it_by_the_published_keys(server, person):
     claims = jwt.decode(person.access, ECAlgorithm.from_jwk(json.dumps(public)),
                         algorithms=["ES256"], audience=ISSUER, issuer=ISSUER)
     assert claims["sid"].startswith("ses_")
+
+
+def der(raw):
+    """The two numbers of a JWS as openssl wants a signature."""
+    return utils.encode_dss_signature(int.from_bytes(raw[:32], "big"),
+                                      int.from_bytes(raw[32:], "big"))
+
+
+def test_openssl_verifies_it(server, person, tmp_path):
+    kid = header_of(person.access)["kid"]
+    public = next(k for k in server.api().get("/auth/jwks.json").json["keys"] if k["kid"] == kid)
+    (tmp_path / "public.pem").write_bytes(ECAlgorithm.from_jwk(json.dumps(public)).public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo))
+    head, body, signature = person.access.split(".")
+    (tmp_path / "signature").write_bytes(der(unb64(signature)))
+    for data, good in ((f"{head}.{body}", True), (f"{head}.{body}x", False)):
+        (tmp_path / "data").write_text(data)
+        done = subprocess.run(["openssl", "dgst", "-sha256", "-verify", "public.pem", "-signature",
+                               "signature", "data"], cwd=tmp_path, capture_output=True, text=True)
+        assert (done.returncode == 0) is good, done
+
+
+def test_a_signature_is_checked_once(make_server):
+    """By whatever worker, before and after a graceful restart; what is refused, each time."""
+    server = make_server(conf="BizApiRateLimit off", start=False)
+    shim = Shim(server)
+    server.start()
+    person = Person(server)
+    before = shim.checked()
+    assert person.me().status == 200
+    assert shim.checked() == before + 1
+    before += 1
+
+    def ask(_):
+        return once(server, "GET", "/auth/me", token=person.access).status
+
+    assert set(in_parallel(100, ask)) == {200}
+    assert shim.checked() == before
+    server.graceful()
+    before = shim.checked()  # the start tries its keys
+    assert set(in_parallel(50, ask)) == {200}
+    assert shim.checked() == before
+    data = refresh(server.api(), person.refresh_token).data
+    for _ in range(3):
+        assert once(server, "GET", "/auth/me", token=data["access_token"]).status == 200
+    assert shim.checked() == before + 1
+    head, body, _ = person.access.split(".")
+    forged = f"{head}.{body}.{data['access_token'].split('.')[2]}"
+    for _ in range(3):
+        refused(server.api(), forged)
+    assert shim.checked() == before + 4
 
 
 def test_our_forger_can_sign_what_is_accepted(person, key):

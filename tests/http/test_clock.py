@@ -1,0 +1,218 @@
+"""Clocks that jump: the server's, by libfaketime, forwards, backwards and past 2038; and those of two
+machines that differ a little."""
+import json
+import os
+import pathlib
+import time
+
+import jwt
+import pytest
+from jwt.algorithms import ECAlgorithm
+
+from harness import new_ip, wait_until
+from kit import PASSWORD, Person, check_error, login, refresh, row
+from test_journey import token_of
+from test_tokens import claims_of, header_of, key_of, refused, sign
+
+MINUTE, DAY = 60, 24 * 3600
+LIBRARY = next(pathlib.Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"), None)
+
+
+class Clock:
+    """The server's."""
+
+    def __init__(self, server):
+        self.file = server.root / "clock"
+        self.set(0)
+        server.env.update(FAKETIME_TIMESTAMP_FILE=str(self.file), FAKETIME_NO_CACHE="1",
+                          FAKETIME_DONT_FAKE_MONOTONIC="1",
+                          LD_PRELOAD=":".join(filter(None, [server.env.get("LD_PRELOAD"),
+                                                            str(LIBRARY)])))
+
+    def set(self, seconds):
+        """So far from the true time."""
+        new = self.file.with_suffix(".new")
+        new.write_text(f"{seconds:+d}\n")
+        os.chmod(new, 0o644)
+        new.rename(self.file)
+        self.offset = seconds
+
+    def now(self):
+        return time.time() + self.offset
+
+
+# libfaketime wakes threads that wait by the steady clock too early, which the store then tells. The
+# row that it happens to is worked again after its lease, which is longer than a test may last.
+pytestmark = pytest.mark.bz_may("BZ0210")
+
+
+def link_of(server, person):
+    """A link to a new password, asked for again where it does not come."""
+    for _ in range(3):
+        person.api.post("/auth/forgot-password", ip=new_ip(), json={"email": person.email})
+        try:
+            return token_of(server.mail.wait(person.email, "new password"))
+        except AssertionError as e:
+            failure = e
+    raise failure
+
+
+@pytest.fixture
+def server(make_server):
+    assert LIBRARY, "libfaketime is not installed"
+    server = make_server(conf="BizApiRateLimit off", start=False)
+    server.clock = Clock(server)
+    return server.start()
+
+
+def test_tokens_end_in_time(server):
+    person = Person(server)
+    server.clock.set(15 * MINUTE - 20)
+    assert person.me().status == 200
+    server.clock.set(15 * MINUTE + 1)
+    refused(person.api, person.access, "TOKEN_EXPIRED")
+    # The session goes on, 30 days of idle time at a time, 90 in all.
+    token = person.refresh_token
+    for days in (29, 58, 87):
+        server.clock.set(days * DAY)
+        answer = refresh(person.api, token)
+        assert answer.status == 200
+        token = answer.data["refresh_token"]
+    assert person.api.get("/auth/me", token=answer.data["access_token"]).status == 200
+    server.clock.set(90 * DAY + 1)
+    check_error(refresh(person.api, token), 401, "TOKEN_EXPIRED")
+    refused(person.api, answer.data["access_token"], "TOKEN_EXPIRED")
+
+
+def test_a_session_that_is_not_used(server):
+    person = Person(server)
+    server.clock.set(30 * DAY + 1)
+    check_error(refresh(person.api, person.refresh_token), 401, "TOKEN_EXPIRED")
+
+
+def test_a_link_lives_sixty_minutes(server):
+    people = [Person(server) for _ in range(2)]
+    links = [link_of(server, person) for person in people]
+    server.clock.set(60 * MINUTE - 30)
+    assert people[0].api.post("/auth/reset-password", json={
+        "token": links[0], "new_password": "Quiet-Harbour-22-boats"}).status == 200
+    server.clock.set(60 * MINUTE + 1)
+    check_error(people[1].api.post("/auth/reset-password", json={
+        "token": links[1], "new_password": "Quiet-Harbour-22-boats"}), 400, "INVALID_TOKEN")
+
+
+@pytest.mark.bz("BZ0504")
+def test_a_clock_that_is_set_back_revives_nothing(server):
+    person, out = Person(server), Person(server)
+    server.clock.set(2 * DAY)
+    second = refresh(person.api, person.refresh_token).data
+    out.api.post("/auth/logout-all", token=login(out.api, out.email, PASSWORD).data["access_token"])
+    ended = login(out.api, out.email, PASSWORD).data
+    out.api.post("/auth/logout", token=ended["access_token"])
+    server.clock.set(0)
+    # What was ended stays so.
+    check_error(refresh(out.api, ended["refresh_token"]), 401, "TOKEN_REVOKED")
+    check_error(refresh(out.api, out.refresh_token), 401, "TOKEN_REVOKED")
+    # The current one goes on; a token from the future is none, once its signature is looked at.
+    third = refresh(person.api, second["refresh_token"])
+    assert third.status == 200
+    assert person.api.get("/auth/me", token=third.data["access_token"]).status == 200
+    # The grace of 30 s is over two days "before" it began.
+    server.clock.set(2 * DAY)
+    fourth = refresh(person.api, third.data["refresh_token"])
+    assert fourth.status == 200
+    server.clock.set(0)
+    check_error(refresh(person.api, third.data["refresh_token"]), 401, "TOKEN_REVOKED")
+    check_error(refresh(person.api, fourth.data["refresh_token"]), 401, "TOKEN_REVOKED")
+
+
+def test_after_2038(server):
+    """4500 days on: signed in to, renewed, listed, rotated, verified by others, and mailed."""
+    before = Person(server)
+    server.clock.set(4500 * DAY)
+    assert server.clock.now() > 2 ** 31
+    check_error(refresh(before.api, before.refresh_token), 401, "TOKEN_EXPIRED")
+    person = Person(server)
+    assert claims_of(person.access)["exp"] > 2 ** 31
+    assert person.me().data["created_at"] > "2038-02"
+    second = refresh(person.api, person.refresh_token).data
+    listed = person.api.get("/auth/sessions", token=second["access_token"]).data
+    assert len(listed) == 1 and listed[0]["expires_at"] > listed[0]["last_seen_at"] > "2038-02"
+    keys = server.api().get("/auth/jwks.json").json["keys"]
+    kid = header_of(person.access)["kid"]
+    public = ECAlgorithm.from_jwk(json.dumps(next(k for k in keys if k["kid"] == kid)))
+    jwt.decode(person.access, public, algorithms=["ES256"], audience=claims_of(person.access)["aud"],
+               options={"verify_iat": False})
+    link = link_of(server, person)
+    assert server.api().get("/auth/verify-reset-token", params={"token": link}).data[
+        "expires_at"] > "2038-02"
+    server.clock.set(4500 * DAY + 15 * MINUTE)
+    refused(person.api, second["access_token"], "TOKEN_EXPIRED")
+    server.graceful()
+    assert refresh(server.api(), second["refresh_token"]).status == 200
+
+
+def test_old_keys_go_when_their_tokens_have_ended(server):
+    """The pair before is published and taken for as long as a token of it can live, then no more,
+    however long a token says that it lives."""
+    kid, private = key_of(server)
+    person = Person(server)
+    forever = sign(private, {"alg": "ES256", "typ": "at+jwt", "kid": kid},
+                   {**claims_of(person.access), "exp": int(time.time()) + 30 * DAY})
+    server.ctl("--state-dir", str(server.state), "keys", "rotate")
+    server.graceful()
+
+    def published():
+        return [k["kid"] for k in server.api().get("/auth/jwks.json").json["keys"]]
+
+    assert len(published()) == 2 and published()[1] == kid
+    assert server.api().get("/auth/me", token=person.access).status == 200
+    server.clock.set(14 * MINUTE)
+    server.graceful()
+    assert kid in published()
+    assert server.api().get("/auth/me", token=person.access).status == 200
+    assert server.api().get("/auth/me", token=forever).status == 200
+    server.clock.set(17 * MINUTE)
+    server.graceful()
+    assert len(published()) == 1 and kid not in published()
+    check_error(server.api().get("/auth/me", token=forever), 401, "UNAUTHENTICATED")
+    assert refresh(server.api(), person.refresh_token).status == 200
+
+
+def test_clocks_of_two_machines(server):
+    """A token made on a machine whose clock is a little ahead is good at once; an end is never
+    stretched."""
+    kid, private = key_of(server)
+    person = Person(server)
+
+    def made(ahead, left=900):
+        now = int(time.time())
+        return sign(private, {"alg": "ES256", "typ": "at+jwt", "kid": kid}, {
+            **claims_of(person.access), "iat": now + ahead, "exp": now + left, "jti": f"{ahead}"})
+
+    assert person.api.get("/auth/me", token=made(5)).status == 200
+    assert person.api.get("/auth/me", token=made(25)).status == 200
+    refused(person.api, made(45), "UNAUTHENTICATED")
+    refused(person.api, made(0, left=-1), "TOKEN_EXPIRED")
+    # A rotation "25 s from now" by the other machine is a race as any other.
+    server.clock.set(25)
+    second = refresh(person.api, person.refresh_token).data["refresh_token"]
+    server.clock.set(0)
+    assert refresh(person.api, person.refresh_token).data["refresh_token"] == second
+
+
+def test_a_jump_does_not_end_last_seen(server):
+    """Set back, the clock does not make each request write; later it goes on."""
+    person = Person(server)
+    where = {"_id": claims_of(person.access)["sid"]}
+    server.clock.set(6 * MINUTE)
+    assert person.me().status == 200
+    version = row(server, "sessions", **where)["version"]
+    assert version == 2
+    server.clock.set(0)
+    for _ in range(3):
+        assert person.me().status == 200
+    assert row(server, "sessions", **where)["version"] == version
+    server.clock.set(12 * MINUTE)
+    assert person.me().status == 200
+    wait_until(lambda: row(server, "sessions", **where)["version"] == version + 1, 2, "one write")
