@@ -3,6 +3,7 @@ password, a sign-out: what the store has is what counts, and trying again leads 
 
 tests/lib/shim.c kills the worker when everything is committed and not a byte of the answer is out;
 the last test kills at any instruction."""
+import contextlib
 import os
 import signal
 import threading
@@ -18,6 +19,8 @@ from test_journey import token_of
 from test_tokens import claims_of
 
 IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605 Safari/604.1"
+
+LEASE = 75  # a row whose worker was killed comes due again after a minute
 
 # The parent reports each killed child.
 pytestmark = pytest.mark.bz_may("AH00052")
@@ -85,7 +88,7 @@ def test_a_renewal(server):
 def test_a_new_password_by_a_link(server):
     person = Person(server)
     person.api.post("/auth/forgot-password", ip=new_ip(), json={"email": person.email})
-    token = token_of(server.mail.wait(person.email, "new password", 30))
+    token = token_of(server.mail.wait(person.email, "new password", LEASE))
     body = {"token": token, "new_password": OTHER_PASSWORD}
     killed(server, "POST", "/auth/reset-password", json=body)
     check_error(person.me(), 401, "TOKEN_REVOKED")
@@ -124,7 +127,8 @@ def test_the_end_of_a_copied_token(server):
     killed(server, "POST", "/auth/refresh", json={"refresh_token": person.refresh_token})
     check_error(refresh(person.api, third["refresh_token"]), 401, "TOKEN_REVOKED")
     assert events(server, person).count("authn_token_reuse") == 1
-    server.mail.wait(person.email, "Session ended")
+    told = rows(server, "outbox", kind="security_notice", user_id=person.document()["_id"])
+    assert ["token_reused" in r["data"] for r in told] == [True]
 
 
 # ---- anywhere ----
@@ -166,7 +170,8 @@ def test_kills_at_any_instruction(server):
         while time.monotonic() < end:
             time.sleep(0.4)
             for pid in server.children()[:1]:
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         over.set()
 
     people = [Person(server) for _ in range(6)]
@@ -191,7 +196,7 @@ def test_a_store_that_takes_no_writes(server):
     """Nothing is half done, and the same request does it later."""
     person = Person(server)
     person.api.post("/auth/forgot-password", ip=new_ip(), json={"email": person.email})
-    link = token_of(server.mail.wait(person.email, "new password", 30))
+    link = token_of(server.mail.wait(person.email, "new password", LEASE))
     steps = [("/auth/login", {"email": person.email, "password": PASSWORD}, None),
              ("/auth/refresh", {"refresh_token": person.refresh_token}, None),
              ("/auth/logout", None, person.access),

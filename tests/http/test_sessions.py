@@ -283,8 +283,10 @@ def test_an_end_holds_from_the_next_request_on(server, name):
         if i:
             return ask(i)
         time.sleep(0.3)
-        answer = ENDS[name](server, person, other)
-        ended.set()
+        try:
+            answer = ENDS[name](server, person, other)
+        finally:
+            ended.set()
         assert getattr(answer, "status", 200) == 200, answer
         return []
 
