@@ -565,7 +565,9 @@ BizApiMailFrom "Test Salon <salon@example.test>"
         env = {k: v for k, v in self.env.items() if k != "LD_PRELOAD"}
         if "ASAN_OPTIONS" in env:
             env["ASAN_OPTIONS"] += ":detect_leaks=1"
-        done = subprocess.run([str(BUILD / "bizapictl"), "-s", self.store, *arguments],
+        # Beside a SQLite file it is found by itself.
+        state = ["--state-dir", str(self.state)] if stored.is_mongo(self.store) else []
+        done = subprocess.run([str(BUILD / "bizapictl"), "-s", self.store, *state, *arguments],
                               input=stdin, text=True, capture_output=True, env=env)
         if check:
             assert done.returncode == 0, done.stdout + done.stderr
