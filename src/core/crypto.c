@@ -13,6 +13,7 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/params.h>
+#include <openssl/pem.h>
 #include <openssl/x509.h>
 
 #include <apr_strings.h>
@@ -21,7 +22,7 @@
 #include "random.h"
 #include "str.h"
 
-enum { SEAL_VERSION = 1, NONCE_LEN = 12, TAG_LEN = 16, BASE64_MAX = 4096 };
+enum { SEAL_VERSION = 1, NONCE_LEN = 12, TAG_LEN = 16, BASE64_MAX = 4096, RSA_BITS_LEAST = 2048 };
 
 /* Fetched once: a fetch takes locks of the whole process. */
 static pthread_once_t fetch_once = PTHREAD_ONCE_INIT;
@@ -172,6 +173,43 @@ const char *biz_p256_error(apr_pool_t *pool, const char *key)
 
     EVP_PKEY_free(public);
     return public ? NULL : "is no public key of the curve P-256 in base64";
+}
+
+static EVP_PKEY *rsa_key(const char *pem)
+{
+    BIO *in = BIO_new_mem_buf(pem, -1);
+    EVP_PKEY *key;
+
+    must(in != NULL);
+    ERR_set_mark();
+    key = PEM_read_bio_PrivateKey(in, NULL, NULL, "");
+    ERR_pop_to_mark();
+    BIO_free(in);
+    if (key && (!EVP_PKEY_is_a(key, "RSA") || EVP_PKEY_get_bits(key) < RSA_BITS_LEAST)) {
+        EVP_PKEY_free(key);
+        key = NULL;
+    }
+    return key;
+}
+
+const unsigned char *biz_rs256_sign(apr_pool_t *pool, const char *pem, const void *data, size_t len,
+                                    size_t *sig_len)
+{
+    EVP_PKEY *key = rsa_key(pem);
+    EVP_MD_CTX *ctx = key ? EVP_MD_CTX_new() : NULL;
+    unsigned char *sig = NULL;
+
+    if (key) {
+        prepare();
+        must(ctx != NULL);
+        *sig_len = (size_t)EVP_PKEY_get_size(key);
+        sig = apr_palloc(pool, *sig_len);
+        must(EVP_DigestSignInit(ctx, NULL, sha256, NULL, key) == 1);
+        must(EVP_DigestSign(ctx, sig, sig_len, data, len) == 1);
+    }
+    EVP_MD_CTX_free(ctx);
+    EVP_PKEY_free(key);
+    return sig;
 }
 
 void biz_derive_key(const unsigned char master[BIZ_KEY_LEN], const char *label,

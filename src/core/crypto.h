@@ -27,6 +27,11 @@ int biz_p256_verify(apr_pool_t *pool, const char *key, const void *data, size_t 
 /* NULL where `key` is such a public key, else what is wrong with it. */
 const char *biz_p256_error(apr_pool_t *pool, const char *key);
 
+/* RSASSA-PKCS1-v1_5 with SHA-256 (RS256) by a private key in PEM; NULL where that is no RSA key of
+ * 2048 bits or more. */
+const unsigned char *biz_rs256_sign(apr_pool_t *pool, const char *pem, const void *data, size_t len,
+                                    size_t *sig_len);
+
 /* HKDF-SHA256 (RFC 5869), 32 bytes for `label` out of a 32-byte master key. */
 void biz_derive_key(const unsigned char master[BIZ_KEY_LEN], const char *label,
                     unsigned char out[BIZ_KEY_LEN]);

@@ -224,6 +224,26 @@ leave:
     return status;
 }
 
+const char *biz_jwt_rs256(apr_pool_t *pool, const char *pem, const char *kid, biz_json *claims)
+{
+    biz_json *header = biz_json_object(pool);
+    const char *head, *payload, *text;
+    const unsigned char *signature;
+    size_t head_len, payload_len, len;
+
+    biz_json_set_str(header, "alg", "RS256");
+    biz_json_set_str(header, "typ", "JWT");
+    if (kid) {
+        biz_json_set_str(header, "kid", kid);
+    }
+    head = biz_json_text(pool, header, &head_len);
+    payload = biz_json_text(pool, claims, &payload_len);
+    text = apr_pstrcat(pool, biz_b64url(pool, head, head_len), ".",
+                       biz_b64url(pool, payload, payload_len), NULL);
+    signature = biz_rs256_sign(pool, pem, text, strlen(text), &len);
+    return signature ? apr_pstrcat(pool, text, ".", biz_b64url(pool, signature, len), NULL) : NULL;
+}
+
 /* ---- verifying ---- */
 
 /* One part of a token up to `end`, decoded strictly: one text for the same bytes. */

@@ -28,4 +28,9 @@ apr_status_t biz_jws_sign(apr_pool_t *pool, const biz_jwk *key, const char *typ,
 apr_status_t biz_jws_verify(apr_pool_t *pool, biz_jwk *const *keys, const char *typ,
                             const char *compact, biz_json **claims);
 
+/* A token for somebody else's server, signed RS256 (RFC 7518 section 3.3) with a key in PEM, which
+ * cjose does not read: header {alg, typ "JWT", kid}; `kid` may be NULL. NULL where the key is none.
+ */
+const char *biz_jwt_rs256(apr_pool_t *pool, const char *pem, const char *kid, biz_json *claims);
+
 #endif

@@ -76,8 +76,7 @@ static void open_business(apr_pool_t *pchild, business *b)
     b->env.audit = audit_open(pchild, b->env.store, b->keys->audit);
     if (!b->works_outbox)
         return;
-    b->mailer = outbox_new(pchild, b->env.store, b->settings, b->templates, b->keys->outbox,
-                           bizapi.shared, &why);
+    b->mailer = outbox_new(pchild, &b->env, b->templates, b->keys->outbox, &why);
     if (b->mailer == NULL)
         ap_log_error(APLOG_MARK, APLOG_ERR, 0, b->server, BZ(1010) "mails are not sent: %s", why);
 }

@@ -7,6 +7,46 @@
 
 #include "job.h"
 
+/* ---- what several share ---- */
+
+const char *job_reader_by_address(const job *j)
+{
+    return j->to;
+}
+
+const char *job_reader_by_user(const job *j)
+{
+    return store_str(j->row, OUTBOX_USER_ID);
+}
+
+const char *job_way_name(const void *way)
+{
+    return way;
+}
+
+/* A status of 500 and above is a word that it was not taken; silence is none. */
+job_end job_by_client(job *j, const client_answer *a)
+{
+    j->why = a->error;
+    j->wait = apr_time_from_sec(a->retry_after);
+    j->said = 1; /* client.c has told what is wrong with the provider */
+    switch (a->result) {
+    case CLIENT_MISCONFIGURED:
+        return JOB_BROKEN;
+    case CLIENT_LIMITED:
+    case CLIENT_PAUSED:
+        return JOB_BUSY;
+    case CLIENT_BUSY:
+        return JOB_LATER;
+    case CLIENT_UNKNOWN:
+        return a->status >= 500 || (j->flags & KIND_TWICE) ? JOB_RETRY : JOB_UNKNOWN;
+    case CLIENT_FAILED:
+    case CLIENT_ANSWERED:
+        break;
+    }
+    return JOB_RETRY;
+}
+
 /* ---- mail ---- */
 
 /* The sender with the business's name, where the configuration gives the address alone. */
@@ -20,19 +60,14 @@ static const char *sender(const job *j)
                : from;
 }
 
-static void *mail_open(apr_pool_t *pool, const biz_settings *settings, const char **why)
+static void *mail_open(apr_pool_t *pool, const biz_env *env, const char **why)
 {
-    return mail_transport_new(pool, settings, why);
+    return mail_transport_new(pool, env->settings, why);
 }
 
 static const char *mail_name(const void *way)
 {
     return mail_transport_name(way);
-}
-
-static const char *reader_by_address(const job *j)
-{
-    return j->to;
 }
 
 static job_end mail_end(const job *j, mail_result result)
@@ -80,12 +115,13 @@ static void mail_rest(void *way)
 
 /* ---- the table ---- */
 
-const outbox_channel outbox_channels[] = {{.name = OUTBOX_MAIL,
-                                           .says_off = 1,
-                                           .lease = OUTBOX_LEASE_SECONDS,
-                                           .open = mail_open,
-                                           .name_of = mail_name,
-                                           .reader = reader_by_address,
-                                           .send = mail_leaves,
-                                           .rest = mail_rest},
-                                          {.name = NULL}};
+static const outbox_channel mail = {.name = OUTBOX_MAIL,
+                                    .says_off = 1,
+                                    .lease = OUTBOX_LEASE_SECONDS,
+                                    .open = mail_open,
+                                    .name_of = mail_name,
+                                    .reader = job_reader_by_address,
+                                    .send = mail_leaves,
+                                    .rest = mail_rest};
+
+const outbox_channel *const outbox_channels[] = {&mail, &outbox_sms, &outbox_push, NULL};

@@ -3,6 +3,7 @@
 #ifndef BIZ_OUTBOX_JOB_H
 #define BIZ_OUTBOX_JOB_H
 
+#include "integrations/client.h"
 #include "outbox.h"
 
 typedef enum {
@@ -25,6 +26,7 @@ typedef struct outbox_channel outbox_channel;
 typedef struct {
     apr_pool_t *pool; /* of this row */
     store *store;
+    const biz_env *env;
     const biz_settings *settings;
     const mail_templates *templates;
     const unsigned char *key;
@@ -45,6 +47,7 @@ typedef struct {
     /* What the end leaves. */
     const char *why; /* English, no secret, no address: for the log and last_error */
     const char *provider_id;
+    int said;                 /* the log has a line about it already */
     apr_interval_time_t wait; /* RETRY: at least so long; LATER, BUSY: so long */
     apr_status_t status;      /* JOB_STORE */
 } job;
@@ -74,7 +77,7 @@ enum {
  * anywhere else. */
 job_end job_prepare(job *j);
 
-/* ---- channels.c ---- */
+/* ---- channels.c, and a file for each ---- */
 
 struct outbox_channel {
     const char *name;
@@ -83,7 +86,7 @@ struct outbox_channel {
     int says_off; /* a skipped row is worth a line in the log */
     int lease;    /* seconds; longer than a row can take */
     /* The channel's own state, for the life of the worker; NULL and *why where it is no good. */
-    void *(*open)(apr_pool_t *pool, const biz_settings *settings, const char **why);
+    void *(*open)(apr_pool_t *pool, const biz_env *env, const char **why);
     /* What stands in the log for the way it takes; "off" where it takes none. */
     const char *(*name_of)(const void *way);
     /* Whom consent is asked of; NULL: nobody. */
@@ -92,6 +95,15 @@ struct outbox_channel {
     void (*rest)(void *way); /* nothing is due: connections are closed; may be NULL */
 };
 
-extern const outbox_channel outbox_channels[]; /* a NULL name ends it; the first is mail */
+extern const outbox_channel *const outbox_channels[]; /* NULL ends it */
+extern const outbox_channel outbox_sms, outbox_push, outbox_voice;
+
+/* The end of a row whose call was not answered, or with a status that says nothing of the row. */
+job_end job_by_client(job *j, const client_answer *answer);
+/* reader(): the address it goes to; the user it is for. */
+const char *job_reader_by_address(const job *j);
+const char *job_reader_by_user(const job *j);
+/* open(), name_of() for a channel that is one service alone and needs no state. */
+const char *job_way_name(const void *way);
 
 #endif

@@ -427,6 +427,9 @@ static job_end text(job *j)
         j->locale = store_str(user, USER_LOCALE);
     }
     j->to = store_str(j->row, OUTBOX_RECIPIENT);
+    if (!j->to && user && strcmp(j->channel->name, OUTBOX_SMS) == 0) {
+        j->to = store_str(user, USER_PHONE);
+    }
     j->zone = zone ? zone : biz_brand(j->settings, "timezone", "UTC");
     j->text = data_of(j, "text");
     j->title = data_of(j, "title");

@@ -11,9 +11,7 @@
 #define BIZ_OUTBOX_H
 
 #include <apr_pools.h>
-#include "core/json.h"
-#include "core/settings.h"
-#include "core/shared.h"
+#include "core/biz.h"
 #include "mail/mail.h"
 #include "store/store.h"
 
@@ -83,10 +81,10 @@ biz_json *outbox_json(apr_pool_t *pool, const store_doc *row);
 
 typedef struct outbox outbox;
 
-/* The worker. `key` (32 bytes) seals tokens into rows. Everything outlives the worker. */
-outbox *outbox_new(apr_pool_t *pool, store *s, const biz_settings *settings,
-                   const mail_templates *templates, const unsigned char *key, biz_shared *shared,
-                   const char **why);
+/* The worker. `key` (32 bytes) seals tokens into rows. Of the env it uses store, settings, shared,
+ * clients and registry. Everything outlives the worker. */
+outbox *outbox_new(apr_pool_t *pool, const biz_env *env, const mail_templates *templates,
+                   const unsigned char *key, const char **why);
 /* Works up to OUTBOX_BATCH due rows of each channel; stops between rows when *stopping becomes
  * non-zero. *worked counts rows. One row never takes longer than 20 s. */
 apr_status_t outbox_work(outbox *o, apr_pool_t *pool, const volatile int *stopping, int *worked);

@@ -34,31 +34,26 @@ typedef struct {
 } lane;
 
 struct outbox {
-    store *store;
-    const biz_settings *settings;
+    const biz_env *env;
     const mail_templates *templates;
     const unsigned char *key;
-    biz_shared *shared;
     lane lanes[CHANNELS_MAX];
     int n_lanes;
 };
 
-outbox *outbox_new(apr_pool_t *pool, store *s, const biz_settings *settings,
-                   const mail_templates *templates, const unsigned char *key, biz_shared *shared,
-                   const char **why)
+outbox *outbox_new(apr_pool_t *pool, const biz_env *env, const mail_templates *templates,
+                   const unsigned char *key, const char **why)
 {
     outbox *o = apr_pcalloc(pool, sizeof(*o));
 
-    o->store = s;
-    o->settings = settings;
+    o->env = env;
     o->templates = templates;
     o->key = key;
-    o->shared = shared;
-    for (const outbox_channel *c = outbox_channels; c->name && o->n_lanes < CHANNELS_MAX; c++) {
+    for (int i = 0; outbox_channels[i] && i < CHANNELS_MAX; i++) {
         lane *l = &o->lanes[o->n_lanes++];
 
-        l->channel = c;
-        l->way = c->open(pool, settings, why);
+        l->channel = outbox_channels[i];
+        l->way = l->channel->open(pool, env, why);
         if (!l->way) {
             return NULL;
         }
@@ -83,8 +78,8 @@ static apr_status_t adopt(outbox *o, apr_pool_t *pool)
     apr_status_t status = APR_SUCCESS;
 
     while (status == APR_SUCCESS && changed == ADOPT_BATCH) {
-        status =
-            store_update_each(o->store, pool, &query, changes, STORE_COUNT_OF(changes), &changed);
+        status = store_update_each(o->env->store, pool, &query, changes, STORE_COUNT_OF(changes),
+                                   &changed);
     }
     return status;
 }
@@ -106,7 +101,7 @@ static apr_status_t claim(outbox *o, job *j)
         STORE_SET_TIME(OUTBOX_DUE_AT, j->now + apr_time_from_sec(j->channel->lease)),
         STORE_INC_INT(OUTBOX_TRIES, 1)};
 
-    return store_claim(o->store, j->pool, &query, changes, STORE_COUNT_OF(changes), &j->row);
+    return store_claim(o->env->store, j->pool, &query, changes, STORE_COUNT_OF(changes), &j->row);
 }
 
 /* ---- settle ---- */
@@ -149,7 +144,7 @@ static void say_skipped(outbox *o, const job *j)
 {
     uint64_t held;
 
-    if (j->channel->says_off && biz_minute(o->shared, BIZ_MINUTE_MAIL_OFF, &held)) {
+    if (j->channel->says_off && biz_minute(o->env->shared, BIZ_MINUTE_MAIL_OFF, &held)) {
         biz_log(BIZ_LOG_WARN, 0,
                 BZ(0601) "no mail is sent: %s %s was skipped, and %lu more since the last line; "
                          "set BizApiMail or SENDGRID_API_KEY",
@@ -162,7 +157,7 @@ static void say_trouble(outbox *o, const lane *l, const job *j, int broken)
     biz_minute_line line = (biz_minute_line)(BIZ_MINUTE_CHANNEL_DOWN + (l - o->lanes));
     uint64_t held;
 
-    if (!biz_minute(o->shared, line, &held)) {
+    if (j->said || !biz_minute(o->env->shared, line, &held)) {
         return;
     }
     if (broken) {
@@ -316,8 +311,9 @@ static job_end work_row(lane *l, job *j)
 static apr_status_t work_one(outbox *o, lane *l, apr_pool_t *pool)
 {
     job j = {.pool = pool,
-             .store = o->store,
-             .settings = o->settings,
+             .store = o->env->store,
+             .env = o->env,
+             .settings = o->env->settings,
              .templates = o->templates,
              .key = o->key,
              .channel = l->channel,

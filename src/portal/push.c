@@ -2,7 +2,7 @@
  * to a device, not to a person: whoever signs in there last has it. */
 #include "portal.h"
 
-#include "outbox/outbox.h"
+#include "integrations/registry.h"
 #include "store/store.h"
 
 enum { DEVICES_MAX = 20, TRIES = 5 };
@@ -61,7 +61,7 @@ static apr_status_t take_device(biz_req *req, const store_doc *device)
 /* Without Firebase there is nothing to keep a token for: the page is told so and asks no more. */
 biz_code portal_push_add(biz_req *req, biz_reply *reply)
 {
-    int on = biz_secret(req->env->settings, "FIREBASE_CREDENTIALS_PATH") != NULL;
+    int on = req->env->registry->firebase != NULL;
     apr_status_t status = on ? STORE_EEXIST : APR_SUCCESS;
     store_doc *device;
 

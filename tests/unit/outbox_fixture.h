@@ -30,6 +30,7 @@ static store *st;
 static biz_settings *settings;
 static mail_templates *templates;
 static biz_shared *shared;
+static biz_env env; /* tests of other channels set clients and registry */
 static const unsigned char key[BIZ_KEY_LEN] = "0123456789abcdef0123456789abcdef";
 static char log_text[65536]; /* warnings and worse */
 
@@ -65,7 +66,10 @@ static inline outbox *worker(const char *mail)
     outbox *o;
 
     s->mail = mail ? mail : apr_psprintf(pool, "file:%s/mail", folder);
-    o = outbox_new(pool, st, s, templates, key, shared, &why);
+    env.store = st;
+    env.settings = s;
+    env.shared = shared;
+    o = outbox_new(pool, apr_pmemdup(pool, &env, sizeof(env)), templates, key, &why);
     if (!o)
         fail_msg("%s", why);
     return o;

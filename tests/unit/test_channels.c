@@ -1,0 +1,563 @@
+/* test_channels.c: rows that leave by SMS and push, against servers that answer as Twilio and
+ * Firebase do, and as they do on bad days. Runs in the repository's root. */
+#include "outbox_fixture.h"
+
+#include <pthread.h>
+
+#include "fake_http.h"
+#include "core/locale.h"
+#include "integrations/client.h"
+#include "integrations/fcm.h"
+#include "integrations/registry.h"
+#include "outbox/consent.h"
+
+#define NUMBER "+4930123456"
+
+static fake_http twilio, google, fcm_server;
+static biz_registry registry;
+static firebase_account account;
+static char pem[4096];
+
+static const char *answer_of(const char *status, const char *headers, const char *body)
+{
+    return apr_psprintf(pool,
+                        "HTTP/1.1 %s\r\nContent-Type: application/json\r\n%sContent-Length: "
+                        "%" APR_SIZE_T_FMT "\r\n\r\n%s",
+                        status, headers, strlen(body), body);
+}
+
+static const char *server_url(const fake_http *f)
+{
+    return apr_psprintf(pool, "http://127.0.0.1:%d", f->port);
+}
+
+static void forget_requests(fake_http *f)
+{
+    f->requests = 0;
+    f->last[0] = '\0';
+    f->mode = FAKE_ANSWER;
+}
+
+static int channels_setup(void **state)
+{
+    if (outbox_setup(state))
+        return 1;
+    forget_requests(&twilio);
+    forget_requests(&google);
+    forget_requests(&fcm_server);
+    twilio.answer = answer_of("201 Created", "", "{\"sid\":\"SM1\",\"status\":\"queued\"}");
+    google.answer = answer_of("200 OK", "",
+                              "{\"access_token\":\"ya29.x\",\"expires_in\":3599,"
+                              "\"token_type\":\"Bearer\"}");
+    fcm_server.answer = answer_of("200 OK", "", "{\"name\":\"projects/p1/messages/1\"}");
+    settings->public_url = "https://api.example.com";
+    apr_table_setn(settings->secrets, "TWILIO_ACCOUNT_SID", "AC1");
+    apr_table_setn(settings->secrets, "TWILIO_AUTH_TOKEN", "twilio-secret");
+    apr_table_setn(settings->secrets, "TWILIO_PHONE_NUMBER", "+15005550006");
+    apr_table_setn(settings->provider_urls, "twilio", server_url(&twilio));
+    apr_table_setn(settings->provider_urls, "firebase", server_url(&fcm_server));
+    account.project_id = "p1";
+    account.client_email = "a@p1.iam.gserviceaccount.com";
+    account.private_key = pem;
+    account.private_key_id = "k1";
+    account.token_uri = server_url(&google);
+    memset(&registry, 0, sizeof(registry));
+    registry.configured[integration_named("twilio")] = SERVICE_OK;
+    registry.firebase = &account;
+    env.registry = &registry;
+    env.clients = clients_new(pool, settings, account.token_uri, NULL);
+    return 0;
+}
+
+#define CHANNELS_TEST(name) cmocka_unit_test_setup_teardown(name, channels_setup, outbox_teardown)
+
+static const char *put_text(const char *channel, const char *recipient, const char *user_id)
+{
+    outbox_message m = {.channel = channel,
+                        .kind = OUTBOX_TEXT,
+                        .recipient = recipient,
+                        .user_id = user_id,
+                        .data = biz_json_object(pool)};
+    store_cond conds[] = {STORE_EQ_STR(OUTBOX_CHANNEL, channel)};
+    store_query query = {.coll = COLL_OUTBOX, .conds = conds, .n_conds = 1, .descending = 1};
+    store_doc *row;
+
+    biz_json_set_str(m.data, "text", "Your appointment\nis at 10:00 {{name}} %s & \U0001f600");
+    biz_json_set_str(m.data, "title", "Tomorrow");
+    biz_json_set_str(m.data, "link", "https://portal.example.com/b");
+    assert_ok(outbox_add(st, pool, &m));
+    assert_ok(store_find_one(st, pool, &query, &row));
+    return store_doc_id(row);
+}
+
+static void agree(const char *number)
+{
+    assert_ok(consent_say(st, pool, OUTBOX_SMS, number, NULL, CONSENT_GIVEN, "portal", NULL));
+}
+
+static const char *said(const char *channel, const char *address)
+{
+    store_doc *doc;
+
+    assert_ok(consent_find(st, pool, channel, address, &doc));
+    return apr_pstrcat(pool, store_str(doc, CONSENT_STATE), " ", store_str(doc, CONSENT_SOURCE),
+                       NULL);
+}
+
+static int seconds_to_go(const char *id)
+{
+    return (int)apr_time_sec(store_time(row_of(id), OUTBOX_DUE_AT) - apr_time_now());
+}
+
+/* ---- SMS ---- */
+
+static void a_text_is_sent_once_as_it_stands(void **state)
+{
+    const char *id;
+
+    agree(NUMBER);
+    id = put_text(OUTBOX_SMS, NUMBER, NULL);
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_string_equal(state_of(id), "sent");
+    assert_string_equal(store_str(row_of(id), OUTBOX_PROVIDER_ID), "SM1");
+    assert_int_equal(twilio.requests, 1);
+    assert_non_null(strstr(twilio.last, "POST /2010-04-01/Accounts/AC1/Messages.json HTTP/1.1"));
+    assert_non_null(strstr(twilio.last, "\r\nAuthorization: Basic QUMxOnR3aWxpby1zZWNyZXQ=\r\n"));
+    assert_non_null(strstr(
+        twilio.last,
+        apr_psprintf(pool,
+                     "\r\n\r\nTo=%%2B4930123456&From=%%2B15005550006&Body=Your%%20appointment%%0A"
+                     "is%%20at%%2010%%3A00%%20%%7B%%7Bname%%7D%%7D%%20%%25s%%20%%26%%20"
+                     "%%F0%%9F%%98%%80&StatusCallback=https%%3A%%2F%%2Fapi.example.com"
+                     "%%2Fapi%%2Fv1%%2Fwebhooks%%2Ftwilio%%2Fstatus%%3Frow%%3D%s",
+                     id)));
+    assert_int_equal(work(worker(NULL)), 0);
+    assert_int_equal(twilio.requests, 1);
+    assert_string_equal(log_text, "");
+}
+
+static void a_number_that_did_not_agree_gets_nothing(void **state)
+{
+    const char *id = put_text(OUTBOX_SMS, NUMBER, NULL);
+
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_string_equal(state_of(id), "dropped");
+    agree(NUMBER);
+    assert_ok(consent_say(st, pool, OUTBOX_SMS, NUMBER, NULL, CONSENT_WITHDRAWN, "stop", NULL));
+    id = put_text(OUTBOX_SMS, NUMBER, NULL);
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_string_equal(state_of(id), "dropped");
+    assert_int_equal(twilio.requests, 0);
+}
+
+static void nobody_is_woken(void **state)
+{
+    int minute = biz_zone_minute(apr_time_now(), "Europe/Berlin");
+    const char *id;
+
+    settings->quiet_from = (minute + 1430) % 1440;
+    settings->quiet_to = (minute + 10) % 1440;
+    agree(NUMBER);
+    id = put_text(OUTBOX_SMS, NUMBER, NULL);
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_string_equal(state_of(id), "queued");
+    assert_int_equal(store_int(row_of(id), OUTBOX_TRIES), 0);
+    assert_in_range(seconds_to_go(id), 530, 600);
+    assert_int_equal(twilio.requests, 0);
+    settings->quiet_to = settings->quiet_from;
+    make_due();
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_string_equal(state_of(id), "sent");
+}
+
+static void a_row_that_would_come_too_late_is_dropped(void **state)
+{
+    store_change past[] = {STORE_SET_TIME(OUTBOX_NOT_AFTER, apr_time_now() - 1000)};
+    const char *id;
+
+    agree(NUMBER);
+    id = put_text(OUTBOX_SMS, NUMBER, NULL);
+    assert_ok(store_update(st, pool, COLL_OUTBOX, id, NULL, 0, past, 1, NULL));
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_string_equal(state_of(id), "dropped");
+    assert_int_equal(twilio.requests, 0);
+}
+
+static void without_twilio_nothing_is_said(void **state)
+{
+    const char *id;
+
+    memset(registry.configured, 0, sizeof(registry.configured));
+    agree(NUMBER);
+    id = put_text(OUTBOX_SMS, NUMBER, NULL);
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_string_equal(state_of(id), "skipped");
+    assert_int_equal(twilio.requests, 0);
+    assert_string_equal(log_text, "");
+}
+
+static void refusals_for_good(void **state)
+{
+    static const struct {
+        const char *status, *body, *state, *said;
+    } cases[] = {
+        {"400 Bad Request", "{\"code\":21211,\"message\":\"'To' x\",\"status\":400}", "dead",
+         "withdrawn invalid_number"},
+        {"400 Bad Request", "{\"code\":21614,\"status\":400}", "dead", "withdrawn invalid_number"},
+        {"400 Bad Request", "{\"code\":21610,\"status\":400}", "dropped", "withdrawn stop"},
+        {"403 Forbidden", "{\"code\":21610,\"status\":403}", "dropped", "withdrawn stop"},
+        {"400 Bad Request", "{\"code\":21408,\"status\":400}", "dead", "given portal"},
+        {"400 Bad Request", "{\"code\":99999,\"status\":400}", "dead", "given portal"},
+        {"404 Not Found", "{\"code\":20404,\"status\":404}", "dead", "given portal"}};
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const char *number = apr_psprintf(pool, "+49301234%02d", (int)i), *id;
+
+        agree(number);
+        twilio.answer = answer_of(cases[i].status, "", cases[i].body);
+        id = put_text(OUTBOX_SMS, number, NULL);
+        assert_int_equal(work(worker(NULL)), 1);
+        assert_string_equal(state_of(id), cases[i].state);
+        assert_string_equal(said(OUTBOX_SMS, number), cases[i].said);
+        id = put_text(OUTBOX_SMS, "+49 30", NULL);
+        agree("+49 30");
+        assert_int_equal(work(worker(NULL)), 1);
+        assert_string_equal(state_of(id), "dead");
+    }
+    assert_int_equal(twilio.requests, COUNT(cases));
+}
+
+static void a_lost_answer_is_not_sent_again(void **state)
+{
+    const char *id;
+    store_doc *row;
+
+    agree(NUMBER);
+    twilio.mode = FAKE_CLOSE;
+    id = put_text(OUTBOX_SMS, NUMBER, NULL);
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_string_equal(state_of(id), "unknown");
+    assert_int_equal(twilio.requests, 1);
+    assert_int_equal(count_of(log_text, "BZ0605"), 1);
+    make_due();
+    assert_int_equal(work(worker(NULL)), 0);
+    assert_ok(outbox_settle(st, pool, id, "SM7", OUTBOX_WAS_DELIVERED, NULL, &row));
+    assert_string_equal(state_of(id), "delivered");
+    assert_string_equal(store_str(row, OUTBOX_PROVIDER_ID), "SM7");
+}
+
+static void a_server_that_fails_is_tried_again_when_it_says(void **state)
+{
+    const char *id;
+
+    agree(NUMBER);
+    twilio.answer =
+        answer_of("503 Service Unavailable", "Retry-After: 200\r\n", "{\"code\":20503}");
+    id = put_text(OUTBOX_SMS, NUMBER, NULL);
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_string_equal(state_of(id), "queued");
+    assert_int_equal(store_int(row_of(id), OUTBOX_TRIES), 1);
+    assert_in_range(seconds_to_go(id), 190, 200);
+}
+
+/* A quota is the whole channel's, and costs no row a try. */
+static void a_quota_stops_the_channel_and_no_other(void **state)
+{
+    const char *first, *second, *mail;
+    outbox *o;
+
+    agree(NUMBER);
+    add_user("ann@example.net");
+    twilio.answer = answer_of("429 Too Many Requests", "Retry-After: 90\r\n", "{\"code\":20429}");
+    o = worker(NULL);
+    first = put_text(OUTBOX_SMS, NUMBER, NULL);
+    second = put_text(OUTBOX_SMS, NUMBER, NULL);
+    mail = put_row(OUTBOX_FORGOT, "ann@example.net", NULL);
+    assert_int_equal(work(o), 2);
+    assert_int_equal(twilio.requests, 1);
+    assert_string_equal(state_of(mail), "sent");
+    assert_int_equal(
+        store_int(row_of(first), OUTBOX_TRIES) + store_int(row_of(second), OUTBOX_TRIES), 0);
+    assert_in_range(seconds_to_go(first) > 0 ? seconds_to_go(first) : seconds_to_go(second), 80,
+                    90);
+    make_due();
+    assert_int_equal(work(o), 0);
+    assert_int_equal(twilio.requests, 1);
+}
+
+static void a_wrong_key_stops_the_channel(void **state)
+{
+    const char *id;
+    outbox *o = worker(NULL);
+
+    agree(NUMBER);
+    twilio.answer = answer_of("401 Unauthorized", "", "{\"code\":20003,\"status\":401}");
+    for (int i = 0; i < 3; i++)
+        id = put_text(OUTBOX_SMS, NUMBER, NULL);
+    assert_int_equal(work(o), 1);
+    assert_int_equal(work(o), 0);
+    assert_string_equal(state_of(id), "queued");
+    assert_int_equal(twilio.requests, 1);
+    assert_int_equal(count_of(log_text, "BZ0802"), 1);
+    assert_null(strstr(log_text, "twilio-secret"));
+}
+
+static void nobody_listening_is_no_lost_answer(void **state)
+{
+    const char *id;
+
+    apr_table_setn(settings->provider_urls, "twilio", "http://127.0.0.1:1");
+    env.clients = clients_new(pool, settings, account.token_uri, NULL);
+    agree(NUMBER);
+    id = put_text(OUTBOX_SMS, NUMBER, NULL);
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_string_equal(state_of(id), "queued");
+    assert_int_equal(store_int(row_of(id), OUTBOX_TRIES), 1);
+}
+
+static void a_user_is_reached_at_the_present_number(void **state)
+{
+    const char *user = add_user("ann@example.net"), *none = put_text(OUTBOX_SMS, NULL, user), *id;
+    store_change number[] = {STORE_SET_STR(USER_PHONE, NUMBER)};
+
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_string_equal(state_of(none), "dropped");
+    agree(NUMBER);
+    assert_ok(store_update(st, pool, COLL_USERS, user, NULL, 0, number, 1, NULL));
+    id = put_text(OUTBOX_SMS, NULL, user);
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_string_equal(state_of(id), "sent");
+    set_user(user, USER_DISABLED);
+    id = put_text(OUTBOX_SMS, NULL, user);
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_string_equal(state_of(id), "dropped");
+    assert_int_equal(twilio.requests, 1);
+}
+
+/* ---- push ---- */
+
+static const char *add_device(const char *user, const char *token)
+{
+    store_doc *device = store_doc_new(pool, COLL_PUSH_DEVICES);
+
+    store_set_str(device, PUSH_USER_ID, user);
+    store_set_str(device, PUSH_TOKEN, token);
+    store_set_str(device, PUSH_PLATFORM, "web");
+    assert_ok(store_insert(st, pool, device, NULL));
+    return store_doc_id(device);
+}
+
+/* Until nothing is due; how many rows that were. */
+static int work_all(outbox *o)
+{
+    int all = 0, n;
+
+    while ((n = work(o)) > 0)
+        all += n;
+    return all;
+}
+
+static void each_device_gets_it_once(void **state)
+{
+    const char *user = add_user("ann@example.net"), *id;
+    outbox *o = worker(NULL);
+
+    add_device(user, "device-one");
+    add_device(user, "device-two");
+    add_device(add_user("bob@example.net"), "device-of-another");
+    id = put_text(OUTBOX_PUSH, NULL, user);
+    assert_int_equal(work_all(o), 3);
+    assert_string_equal(state_of(id), "dropped");
+    assert_string_equal(store_str(row_of(id), OUTBOX_LAST_ERROR), "handed on to 2 devices");
+    assert_int_equal(fcm_server.requests, 2);
+    assert_int_equal(google.requests, 1);
+    assert_non_null(strstr(fcm_server.last, "POST /v1/projects/p1/messages:send HTTP/1.1"));
+    assert_non_null(strstr(fcm_server.last, "\r\nAuthorization: Bearer ya29.x\r\n"));
+    assert_non_null(strstr(fcm_server.last, "\"title\":\"Tomorrow\""));
+    assert_non_null(strstr(fcm_server.last, "\"link\":\"https://portal.example.com/b\""));
+    assert_non_null(strstr(fcm_server.last, "\"TTL\":\"86400\""));
+    assert_null(strstr(fcm_server.last, "device-of-another"));
+    /* As if the worker had been killed before it could note that the row was handed on. */
+    assert_ok(outbox_retry(st, pool, id));
+    assert_int_equal(work_all(o), 1);
+    assert_int_equal(fcm_server.requests, 2);
+    assert_string_equal(log_text, "");
+}
+
+static void whoever_wants_no_push_gets_none(void **state)
+{
+    const char *user = add_user("ann@example.net"), *id;
+
+    add_device(user, "device-one");
+    assert_ok(consent_say(st, pool, OUTBOX_PUSH, user, user, CONSENT_WITHDRAWN, "portal", NULL));
+    id = put_text(OUTBOX_PUSH, NULL, user);
+    assert_int_equal(work_all(worker(NULL)), 1);
+    assert_string_equal(store_str(row_of(id), OUTBOX_LAST_ERROR),
+                        "its reader has not agreed to it");
+    assert_int_equal(fcm_server.requests, 0);
+}
+
+static void devices_that_are_gone_are_forgotten(void **state)
+{
+    static const struct {
+        const char *status, *body;
+        int forgotten;
+    } cases[] = {
+        {"404 Not Found",
+         "{\"error\":{\"code\":404,\"status\":\"NOT_FOUND\",\"details\":[{\"@type\":"
+         "\"type.googleapis.com/google.firebase.fcm.v1.FcmError\",\"errorCode\":"
+         "\"UNREGISTERED\"}]}}",
+         1},
+        {"403 Forbidden",
+         "{\"error\":{\"code\":403,\"status\":\"PERMISSION_DENIED\",\"details\":[{\"@type\":"
+         "\"type.googleapis.com/google.firebase.fcm.v1.FcmError\",\"errorCode\":"
+         "\"SENDER_ID_MISMATCH\"}]}}",
+         1},
+        {"400 Bad Request",
+         "{\"error\":{\"code\":400,\"status\":\"INVALID_ARGUMENT\",\"details\":[{\"@type\":"
+         "\"type.googleapis.com/google.firebase.fcm.v1.FcmError\",\"errorCode\":"
+         "\"INVALID_ARGUMENT\"}]}}",
+         1},
+        {"400 Bad Request",
+         "{\"error\":{\"code\":400,\"status\":\"INVALID_ARGUMENT\",\"details\":[{\"@type\":"
+         "\"type.googleapis.com/google.rpc.BadRequest\",\"fieldViolations\":[{\"field\":"
+         "\"message.data\",\"description\":\"x\"}]}]}}",
+         0},
+        {"404 Not Found", "{\"error\":{\"code\":404,\"status\":\"NOT_FOUND\"}}", 0}};
+    const char *user = add_user("ann@example.net");
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const char *device = add_device(user, apr_psprintf(pool, "device-%d", (int)i)), *id;
+        store_doc *doc;
+
+        fcm_server.answer = answer_of(cases[i].status, "", cases[i].body);
+        id = put_text(OUTBOX_PUSH, device, user);
+        assert_int_equal(work(worker(NULL)), 1);
+        assert_string_equal(state_of(id), cases[i].forgotten ? "dropped" : "dead");
+        assert_int_equal(store_get(st, pool, COLL_PUSH_DEVICES, device, &doc),
+                         cases[i].forgotten ? STORE_ENOENT : APR_SUCCESS);
+        /* There is nothing more to send to. */
+        if (cases[i].forgotten) {
+            id = put_text(OUTBOX_PUSH, device, user);
+            assert_int_equal(work(worker(NULL)), 1);
+            assert_string_equal(state_of(id), "dropped");
+        }
+    }
+    assert_int_equal(fcm_server.requests, COUNT(cases));
+}
+
+static void a_device_that_changed_hands_gets_nothing_of_its_old_owner(void **state)
+{
+    const char *old = add_user("ann@example.net"), *device = add_device(old, "device"), *id;
+    const char *other = add_user("bob@example.net");
+    store_change take[] = {STORE_SET_STR(PUSH_USER_ID, other)};
+
+    id = put_text(OUTBOX_PUSH, device, old);
+    assert_ok(store_update(st, pool, COLL_PUSH_DEVICES, device, NULL, 0, take, 1, NULL));
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_string_equal(state_of(id), "dropped");
+    assert_int_equal(fcm_server.requests, 0);
+}
+
+static void a_token_that_cannot_be_had_is_said_in_words(void **state)
+{
+    const char *user = add_user("ann@example.net"), *device = add_device(user, "device"), *id;
+
+    google.answer =
+        answer_of("400 Bad Request", "",
+                  "{\"error\":\"invalid_grant\",\"error_description\":\"Invalid JWT\"}");
+    id = put_text(OUTBOX_PUSH, device, user);
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_string_equal(state_of(id), "queued");
+    assert_int_equal(fcm_server.requests, 0);
+    assert_non_null(strstr(log_text, "the clock of this machine is off"));
+    account.private_key = "no key";
+    make_due();
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_string_equal(store_str(row_of(id), OUTBOX_LAST_ERROR),
+                        "the private_key of FIREBASE_CREDENTIALS_PATH is no RSA key");
+}
+
+static void without_firebase_nothing_is_said(void **state)
+{
+    const char *id;
+
+    registry.firebase = NULL;
+    id = put_text(OUTBOX_PUSH, NULL, add_user("ann@example.net"));
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_string_equal(state_of(id), "skipped");
+    assert_string_equal(log_text, "");
+}
+
+enum { AT_ONCE = 20 };
+static pthread_barrier_t start;
+
+static void *send_one(void *context)
+{
+    static const fcm_message message = {
+        .token = "t", .id = "obx_1", .title = "a", .text = "b", .seconds = 60};
+    client_answer answer;
+    const char *name;
+    apr_pool_t *own;
+    long sent;
+
+    apr_pool_create(&own, NULL);
+    pthread_barrier_wait(&start);
+    sent = fcm_send(context, own, &message, &answer, &name) == FCM_SENT;
+    apr_pool_destroy(own);
+    return (void *)sent;
+}
+
+static void twenty_at_once_ask_for_one_token(void **state)
+{
+    fcm *f = fcm_new(pool, &env);
+    pthread_t threads[AT_ONCE];
+    void *sent;
+    int all = 0;
+
+    pthread_barrier_init(&start, NULL, AT_ONCE);
+    for (int i = 0; i < AT_ONCE; i++)
+        pthread_create(&threads[i], NULL, send_one, f);
+    for (int i = 0; i < AT_ONCE; i++) {
+        pthread_join(threads[i], &sent);
+        all += (int)(long)sent;
+    }
+    assert_int_equal(all, AT_ONCE);
+    assert_int_equal(google.requests, 1);
+    assert_int_equal(fcm_server.requests, AT_ONCE);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CHANNELS_TEST(a_text_is_sent_once_as_it_stands),
+        CHANNELS_TEST(a_number_that_did_not_agree_gets_nothing),
+        CHANNELS_TEST(nobody_is_woken),
+        CHANNELS_TEST(a_row_that_would_come_too_late_is_dropped),
+        CHANNELS_TEST(without_twilio_nothing_is_said),
+        CHANNELS_TEST(refusals_for_good),
+        CHANNELS_TEST(a_lost_answer_is_not_sent_again),
+        CHANNELS_TEST(a_server_that_fails_is_tried_again_when_it_says),
+        CHANNELS_TEST(a_quota_stops_the_channel_and_no_other),
+        CHANNELS_TEST(a_wrong_key_stops_the_channel),
+        CHANNELS_TEST(nobody_listening_is_no_lost_answer),
+        CHANNELS_TEST(a_user_is_reached_at_the_present_number),
+        CHANNELS_TEST(each_device_gets_it_once),
+        CHANNELS_TEST(whoever_wants_no_push_gets_none),
+        CHANNELS_TEST(devices_that_are_gone_are_forgotten),
+        CHANNELS_TEST(a_device_that_changed_hands_gets_nothing_of_its_old_owner),
+        CHANNELS_TEST(a_token_that_cannot_be_had_is_said_in_words),
+        CHANNELS_TEST(without_firebase_nothing_is_said),
+        CHANNELS_TEST(twenty_at_once_ask_for_one_token),
+    };
+    FILE *out;
+
+    outbox_start();
+    out = popen("openssl genrsa 2048 2>/dev/null", "r");
+    pem[fread(pem, 1, sizeof(pem) - 1, out)] = '\0';
+    pclose(out);
+    fake_start(&twilio);
+    fake_start(&google);
+    fake_start(&fcm_server);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
