@@ -100,6 +100,7 @@ typedef enum {
     MAIL_RETRY,   /* not sent, try later */
     MAIL_REFUSED, /* this message will never be taken: dead */
     MAIL_OFF,     /* no transport is configured: skipped */
+    MAIL_POST,    /* not sent here: *post is the JSON for SendGrid's POST /v3/mail/send */
     MAIL_BROKEN   /* the transport is misconfigured (login refused, key wrong): try later, say so */
 } mail_result;
 
@@ -111,11 +112,9 @@ mail_transport *mail_transport_new(apr_pool_t *pool, const biz_settings *setting
 /* "smtp", "file", "sendgrid", "off" */
 const char *mail_transport_name(const mail_transport *transport);
 /* Sends once. A file transport writes DIR/<id>.eml by rename and does nothing where it is there
- * already. *provider_id and *error may be set; both live in pool. */
+ * already. *post: for MAIL_POST; *error may be set; both live in pool. */
 mail_result mail_send(mail_transport *transport, apr_pool_t *pool, const mail_envelope *envelope,
-                      const mail_rendered *rendered, const char **provider_id, const char **error);
-/* How long the last answer asked us to wait before the next try; 0 where it said nothing. */
-apr_interval_time_t mail_transport_wait(const mail_transport *transport);
+                      const mail_rendered *rendered, const char **post, const char **error);
 /* There is nothing to send now: a connection that is kept is closed. */
 void mail_transport_rest(mail_transport *transport);
 /* The form alone, for configuration tests: NULL when good. */

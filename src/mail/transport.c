@@ -1,6 +1,7 @@
-/* transport.c: ways for a mail to leave: SMTP, SendGrid's API, a folder of files, or none. Called
- * by the outbox and by bizapictl. It sends once and says what became of it; when to try again is
- * the outbox's business. No text that it gives holds a key, a password or a link of the mail. */
+/* transport.c: ways for a mail to leave: SMTP, a folder of files, or none; and what SendGrid's API
+ * is sent, by others. Called by the outbox and by bizapictl. It sends once and says what became of
+ * it; when to try again is the outbox's business. No text that it gives holds a key, a password or
+ * a link of the mail. */
 #include "mail.h"
 
 #include <errno.h>
@@ -19,10 +20,7 @@
 enum {
     /* The sums stay under the 20 s that one row may take, QUIT included. */
     SMTP_CONNECT_MS = 5000,
-    SMTP_TOTAL_MS = 11000,
-    SENDGRID_CONNECT_MS = 3000,
-    SENDGRID_TOTAL_MS = 10000,
-    WAIT_MAX = 6 * 3600 /* seconds: no server makes us wait longer */
+    SMTP_TOTAL_MS = 11000
 };
 
 typedef enum { BY_NOTHING, BY_SMTP, BY_FILE, BY_SENDGRID } mail_way;
@@ -30,10 +28,8 @@ typedef enum { BY_NOTHING, BY_SMTP, BY_FILE, BY_SENDGRID } mail_way;
 struct mail_transport {
     mail_way way;
     const biz_settings *settings;
-    const char *place; /* SMTP: the url; FILE: the folder; SENDGRID: the url of mail/send */
-    const char *authorization;
+    const char *place; /* SMTP: the url; FILE: the folder */
     net_smtp_session *smtp;
-    apr_interval_time_t wait;
 };
 
 /* ---- which way ---- */
@@ -69,7 +65,7 @@ const char *mail_spec_error(apr_pool_t *pool, const char *spec)
 mail_transport *mail_transport_new(apr_pool_t *pool, const biz_settings *settings, const char **why)
 {
     mail_transport *t = apr_pcalloc(pool, sizeof(*t));
-    const char *spec = settings->mail ? settings->mail : "off", *key, *url;
+    const char *spec = settings->mail ? settings->mail : "off";
 
     *why = mail_spec_error(pool, spec);
     if (!*why && settings->mail_from && !mail_address_of(pool, settings->mail_from)) {
@@ -86,11 +82,7 @@ mail_transport *mail_transport_new(apr_pool_t *pool, const biz_settings *setting
     } else if (t->way == BY_SMTP) {
         t->smtp = net_smtp_open(pool);
     } else if (t->way == BY_SENDGRID) {
-        key = biz_secret(settings, "SENDGRID_API_KEY");
-        url = apr_table_get(settings->provider_urls, "sendgrid");
-        t->place = apr_pstrcat(pool, url ? url : "https://api.sendgrid.com", "/v3/mail/send", NULL);
-        t->authorization = apr_pstrcat(pool, "Authorization: Bearer ", key ? key : "", NULL);
-        if (!key) {
+        if (!biz_secret(settings, "SENDGRID_API_KEY")) {
             t->way = BY_NOTHING;
         }
     }
@@ -102,11 +94,6 @@ const char *mail_transport_name(const mail_transport *transport)
     static const char *const names[] = {"off", "smtp", "file", "sendgrid"};
 
     return names[transport->way];
-}
-
-apr_interval_time_t mail_transport_wait(const mail_transport *transport)
-{
-    return transport->wait;
 }
 
 void mail_transport_rest(mail_transport *transport)
@@ -313,74 +300,16 @@ static biz_json *sendgrid_body(apr_pool_t *pool, const mail_envelope *e, const m
     return body;
 }
 
-/* Seconds from Retry-After, or until the rate limit's reset. */
-static apr_interval_time_t wait_of(const net_answer *answer)
-{
-    const char *after = apr_table_get(answer->headers, "Retry-After");
-    const char *reset = apr_table_get(answer->headers, "X-RateLimit-Reset");
-    int64_t seconds = 0, now = apr_time_sec(apr_time_now());
-
-    if (after && biz_parse_int(after, 1, INT32_MAX, &seconds)) {
-        ;
-    } else if (answer->status == 429 && reset &&
-               biz_parse_int(reset, now, now + INT32_MAX, &seconds)) {
-        seconds -= now;
-    }
-    return apr_time_from_sec(seconds < WAIT_MAX ? seconds : WAIT_MAX);
-}
-
-static mail_result sendgrid_result(const net_answer *answer)
-{
-    long status = answer->status;
-
-    if (answer->outcome != NET_DONE || status == 408 || status == 429 || status >= 500) {
-        return MAIL_RETRY; /* a lost answer too: a second copy does no harm, a missing one does */
-    }
-    if (status == 202 || status == 200) { /* 200: the sandbox */
-        return MAIL_SENT;
-    }
-    /* The key, the sender or the url: the next mail would fare no better. */
-    return status == 400 || status == 413 || status == 422 ? MAIL_REFUSED : MAIL_BROKEN;
-}
-
-static mail_result by_sendgrid(mail_transport *t, apr_pool_t *pool, const mail_envelope *e,
-                               const mail_rendered *r, const char **provider_id, const char **error)
-{
-    const char *headers[] = {t->authorization, "Content-Type: application/json", NULL};
-    net_request request = {.method = "POST",
-                           .url = t->place,
-                           .headers = headers,
-                           .connect_ms = SENDGRID_CONNECT_MS,
-                           .total_ms = SENDGRID_TOTAL_MS};
-    net_answer answer;
-    mail_result result;
-    const char *id;
-
-    request.body = biz_json_text(pool, sendgrid_body(pool, e, r), &request.body_len);
-    net_call(pool, &request, &answer);
-    result = sendgrid_result(&answer);
-    if (result == MAIL_SENT) {
-        id = apr_table_get(answer.headers, "X-Message-Id");
-        *provider_id = id ? biz_printable(pool, id, 100) : NULL;
-        return result;
-    }
-    t->wait = wait_of(&answer);
-    *error = answer.error ? apr_pstrcat(pool, "SendGrid: ", answer.error, NULL)
-                          : apr_psprintf(pool, "SendGrid answered with status %ld", answer.status);
-    return result;
-}
-
 /* ---- */
 
 mail_result mail_send(mail_transport *transport, apr_pool_t *pool, const mail_envelope *envelope,
-                      const mail_rendered *rendered, const char **provider_id, const char **error)
+                      const mail_rendered *rendered, const char **post, const char **error)
 {
     mail_envelope e = *envelope;
     const char *message;
     size_t len;
 
-    *provider_id = *error = NULL;
-    transport->wait = 0;
+    *post = *error = NULL;
     if (transport->way == BY_NOTHING) {
         *error = "no way to send mail is configured";
         return MAIL_OFF;
@@ -402,7 +331,8 @@ mail_result mail_send(mail_transport *transport, apr_pool_t *pool, const mail_en
     case BY_FILE:
         return by_file(transport, pool, &e, message, len, error);
     case BY_SENDGRID:
-        return by_sendgrid(transport, pool, &e, rendered, provider_id, error);
+        *post = biz_json_text(pool, sendgrid_body(pool, &e, rendered), NULL);
+        return MAIL_POST;
     case BY_NOTHING:
         break;
     }

@@ -5,6 +5,8 @@
 
 #include <apr_strings.h>
 
+#include "consent.h"
+#include "integrations/sendgrid.h"
 #include "job.h"
 
 /* ---- what several share ---- */
@@ -81,10 +83,39 @@ static job_end mail_end(const job *j, mail_result result)
         return JOB_DEAD;
     case MAIL_OFF:
         return JOB_SKIPPED;
+    case MAIL_POST:
     case MAIL_BROKEN:
         break;
     }
     return JOB_BROKEN;
+}
+
+static job_end post_mail(job *j, const char *post)
+{
+    client_answer answer;
+
+    switch (sendgrid_send(j->env, j->pool, post, strlen(post), &answer, &j->provider_id)) {
+    case SENDGRID_SENT:
+        return JOB_SENT;
+    case SENDGRID_REFUSED:
+        return job_ends(j, JOB_DEAD, answer.error);
+    case SENDGRID_CLIENT:
+        break;
+    }
+    return job_by_client(j, &answer);
+}
+
+/* Whoever can do without a mail can say so with one click. */
+static job_end add_link(job *j, mail_rendered *rendered)
+{
+    apr_status_t status;
+
+    if ((j->flags & KIND_MUST) || rendered->unsubscribe_url) {
+        return JOB_READY;
+    }
+    status = consent_url(j->store, j->pool, j->settings, j->key, OUTBOX_MAIL, j->to,
+                         store_str(j->row, OUTBOX_USER_ID), &rendered->unsubscribe_url);
+    return status == APR_SUCCESS ? JOB_READY : job_store_failed(j, status);
 }
 
 static job_end mail_leaves(void *way, job *j)
@@ -98,14 +129,17 @@ static job_end mail_leaves(void *way, job *j)
                               .date = store_time(j->row, STORE_CREATED_AT)};
     mail_rendered rendered;
     mail_result result;
+    const char *post;
 
     if (mail_render(j->pool, j->templates, j->settings, j->template, j->locale, j->values,
                     &rendered, &j->why) != APR_SUCCESS) {
         return JOB_DEAD;
     }
-    result = mail_send(way, j->pool, &envelope, &rendered, &j->provider_id, &j->why);
-    j->wait = mail_transport_wait(way);
-    return mail_end(j, result);
+    if (add_link(j, &rendered) != JOB_READY) {
+        return JOB_STORE;
+    }
+    result = mail_send(way, j->pool, &envelope, &rendered, &post, &j->why);
+    return result == MAIL_POST ? post_mail(j, post) : mail_end(j, result);
 }
 
 static void mail_rest(void *way)

@@ -159,6 +159,20 @@ const char *consent_of_token(apr_pool_t *pool, const unsigned char key[BIZ_KEY_L
                                                                                           : NULL;
 }
 
+apr_status_t consent_url(store *s, apr_pool_t *pool, const biz_settings *settings,
+                         const unsigned char key[BIZ_KEY_LEN], const char *channel,
+                         const char *address, const char *user_id, const char **url)
+{
+    store_doc *doc;
+    apr_status_t status = consent_say(s, pool, channel, address, user_id, NULL, NULL, &doc);
+
+    if (status == APR_SUCCESS) {
+        *url = apr_pstrcat(pool, settings->public_url, "/api/v1/portal/unsubscribe/",
+                           consent_token(pool, key, store_doc_id(doc)), NULL);
+    }
+    return status;
+}
+
 /* ---- quiet hours ---- */
 
 static int minutes_of(const char **text)
