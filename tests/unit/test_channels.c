@@ -334,6 +334,91 @@ static void a_user_is_reached_at_the_present_number(void **state)
     assert_int_equal(twilio.requests, 1);
 }
 
+/* ---- mail by SendGrid ---- */
+
+static outbox *by_sendgrid(void)
+{
+    apr_table_setn(settings->secrets, "SENDGRID_API_KEY", "SG.secret-key");
+    apr_table_setn(settings->provider_urls, "sendgrid", server_url(&twilio));
+    env.clients = clients_new(pool, settings, account.token_uri, NULL);
+    return worker("sendgrid");
+}
+
+static void answers_of_sendgrid_become_states(void **state)
+{
+    static const struct {
+        const char *status, *state;
+        int tries;
+    } cases[] = {{"200 OK", "sent", 1},  {"202 Accepted", "sent", 1}, {"400 X", "dead", 1},
+                 {"413 X", "dead", 1},   {"500 X", "queued", 1},      {"503 X", "queued", 1},
+                 {"429 X", "queued", 0}, {"404 X", "queued", 0},      {"401 X", "queued", 0},
+                 {"403 X", "queued", 0}};
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const char *address = apr_psprintf(pool, "ann%d@example.net", (int)i), *id;
+        outbox *o = by_sendgrid(); /* knows of no earlier trouble */
+
+        add_user(address);
+        twilio.answer = answer_of(cases[i].status, "X-Message-Id: abc.1\r\n", "{}");
+        id = put_row(OUTBOX_FORGOT, address, NULL);
+        assert_int_equal(work(o), 1);
+        if (strcmp(state_of(id), cases[i].state) != 0)
+            fail_msg("%s: %s", cases[i].status, state_of(id));
+        assert_int_equal(store_int(row_of(id), OUTBOX_TRIES), cases[i].tries);
+        if (strcmp(cases[i].state, "sent") == 0)
+            assert_string_equal(store_str(row_of(id), OUTBOX_PROVIDER_ID), "abc.1");
+        assert_true(strncmp(twilio.last, "POST /v3/mail/send HTTP/1.1\r\n", 29) == 0);
+        assert_non_null(strstr(twilio.last, "\r\nAuthorization: Bearer SG.secret-key\r\n"));
+        assert_non_null(strstr(twilio.last, address));
+        assert_null(strstr(log_text, "secret-key"));
+    }
+}
+
+/* A link to a new password may come twice; that it never comes would be worse. */
+static void a_mail_that_may_come_twice_is_sent_again(void **state)
+{
+    const char *id;
+    outbox *o = by_sendgrid();
+
+    add_user("ann@example.net");
+    twilio.mode = FAKE_CLOSE;
+    id = put_row(OUTBOX_FORGOT, "ann@example.net", NULL);
+    assert_int_equal(work(o), 1);
+    assert_string_equal(state_of(id), "queued");
+    twilio.mode = FAKE_ANSWER;
+    twilio.answer = answer_of("202 Accepted", "", "");
+    make_due();
+    assert_int_equal(work(o), 1);
+    assert_string_equal(state_of(id), "sent");
+    assert_int_equal(twilio.requests, 2);
+}
+
+static void sendgrid_says_how_long_to_wait(void **state)
+{
+    static const struct {
+        const char *status, *headers;
+        int least, most;
+    } cases[] = {{"503 X", "Retry-After: 120\r\n", 110, 120},
+                 {"429 X", "Retry-After: 90\r\n", 80, 90},
+                 {"429 X", NULL, 60, 70}, /* X-RateLimit-Reset */
+                 {"429 X", "", 50, 60},
+                 {"503 X", "Retry-After: soon\r\n", 20, 40}};
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        const char *address = apr_psprintf(pool, "ann%d@example.net", (int)i), *id;
+        const char *reset = apr_psprintf(pool, "X-RateLimit-Reset: %" APR_TIME_T_FMT "\r\n",
+                                         apr_time_sec(apr_time_now()) + 70);
+        outbox *o = by_sendgrid();
+
+        add_user(address);
+        twilio.answer =
+            answer_of(cases[i].status, cases[i].headers ? cases[i].headers : reset, "{}");
+        id = put_row(OUTBOX_FORGOT, address, NULL);
+        assert_int_equal(work(o), 1);
+        assert_in_range(seconds_to_go(id), cases[i].least, cases[i].most);
+    }
+}
+
 /* ---- push ---- */
 
 static const char *add_device(const char *user, const char *token)
@@ -542,6 +627,9 @@ int main(void)
         CHANNELS_TEST(a_wrong_key_stops_the_channel),
         CHANNELS_TEST(nobody_listening_is_no_lost_answer),
         CHANNELS_TEST(a_user_is_reached_at_the_present_number),
+        CHANNELS_TEST(answers_of_sendgrid_become_states),
+        CHANNELS_TEST(a_mail_that_may_come_twice_is_sent_again),
+        CHANNELS_TEST(sendgrid_says_how_long_to_wait),
         CHANNELS_TEST(each_device_gets_it_once),
         CHANNELS_TEST(whoever_wants_no_push_gets_none),
         CHANNELS_TEST(devices_that_are_gone_are_forgotten),
