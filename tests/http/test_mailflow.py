@@ -261,15 +261,31 @@ def test_by_sendgrid(make_server, sendgrid):
     assert server.api().get("/integrations/status").data["services"]["sendgrid"]["status"] == "ok"
 
 
-@pytest.mark.bz("BZ0602")
+@pytest.mark.bz("BZ0802")
 def test_a_key_that_sendgrid_refuses(make_server, sendgrid):
     SendGrid.status = 401
     server = make_server(mail=False, conf=f"BizApiProviderURL sendgrid {sendgrid}",
                          env={"SENDGRID_API_KEY": "SG.marker-key-for-the-tests"})
     person = Person(server)
-    wait_until(lambda: "BZ0602" in server.log_text(), 10, "the line")
-    assert row(server, "outbox", recipient=person.email)["state"] == "queued"
+    wait_until(lambda: "BZ0802" in server.log_text(), 10, "the line")
+    stored = row(server, "outbox", recipient=person.email)
+    assert (stored["state"], stored["tries"]) == ("queued", 0)
     assert person.me().status == 200
+    # Another key after a graceful restart: what waited is sent.
+    SendGrid.status = 202
+    server.write_conf(f"BizApiProviderURL sendgrid {sendgrid}\n"
+                      f"BizApiSecret SENDGRID_API_KEY file:{new_key(server)}")
+    server.graceful()
+    change(server, "outbox", {"_id": stored["_id"]}, due_at=now_ms())
+    wait_until(lambda: row(server, "outbox", _id=stored["_id"])["state"] == "sent", 20, "the mail")
+    assert SendGrid.seen[-1][1]["Authorization"] == "Bearer SG.another-marker-key"
+
+
+def new_key(server):
+    path = server.root / "sendgrid.key"
+    path.write_text("SG.another-marker-key\n")
+    path.chmod(0o600)
+    return path
 
 
 # ---- killed with a mail in its hands ----
