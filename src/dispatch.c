@@ -3,6 +3,7 @@
 
 #include "audit/audit.h"
 #include "auth/auth.h"
+#include "auth/work.h"
 #include "idempotency.h"
 #include "store/store.h"
 
@@ -45,6 +46,7 @@ void biz_dispatch(biz_req *req, biz_reply *reply)
 
     if (parse_body(req, reply) == BIZ_OK && biz_fields_check(req, reply) == BIZ_OK &&
         identify(req, reply) == BIZ_OK &&
+        (!(req->route->flags & BIZ_WORK) || work_check(req, reply) == BIZ_OK) &&
         idempotency_begin(req, reply, &idem, &replayed) == BIZ_OK && !replayed) {
         req->route->handler(req, reply);
         audit_commit(req, reply);

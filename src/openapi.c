@@ -78,6 +78,8 @@ static uint64_t failures_of(const biz_route *route)
         all |= BIZ_CAN(ORIGIN_NOT_ALLOWED);
     if (route->who == BIZ_STAFF || route->who == BIZ_ADMIN)
         all |= BIZ_CAN(FORBIDDEN);
+    if (route->flags & BIZ_WORK)
+        all |= BIZ_CAN(WORK_REQUIRED);
     if (strchr(route->path, '{') != NULL)
         all |= BIZ_CAN(NOT_FOUND);
     if ((route->flags & BIZ_VERSIONED) && !is_get(route))

@@ -58,6 +58,11 @@ static const struct {
     {"Account", "has_password", "boolean", NULL},
     {"Account", "updated_at", "instant", NULL},
 
+    {"Work", "required", "boolean", NULL},
+    {"Work", "challenge", "string", "Good for one use"},
+    {"Work", "bits", "integer", NULL},
+    {"Work", "expires_at", "instant", NULL},
+
     {"SecurityEvent", "id", "string", NULL},
     {"SecurityEvent", "event", "string", "A name of OWASP's Logging Vocabulary"},
     {"SecurityEvent", "at", "instant", NULL},

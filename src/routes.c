@@ -39,7 +39,14 @@ enum { NAME_CHARS = 120 };
         "recovery_code", BIZ_FIELD_CODE, 0, 10, 10, NULL                                           \
     }
 
+/* Of routes with BIZ_WORK: see auth/work.h. */
+#define WORK_FIELD                                                                                 \
+    {                                                                                              \
+        "work", BIZ_FIELD_TOKEN, BIZ_NULLABLE, 0, 0, NULL                                          \
+    }
+
 static const biz_field register_fields[] = {
+    WORK_FIELD,
     {"email", BIZ_FIELD_EMAIL, BIZ_REQUIRED, 0, 0, NULL},
     {"password", BIZ_FIELD_NEW_PASSWORD, BIZ_REQUIRED, 0, 0, NULL},
     {"name", BIZ_FIELD_LINE, BIZ_REQUIRED, 1, NAME_CHARS, NULL},
@@ -49,11 +56,13 @@ static const biz_field register_fields[] = {
     {0}};
 static const biz_field login_fields[] = {{"email", BIZ_FIELD_EMAIL, BIZ_REQUIRED, 0, 0, NULL},
                                          {"password", BIZ_FIELD_PASSWORD, BIZ_REQUIRED, 0, 0, NULL},
+                                         WORK_FIELD,
                                          SIGN_IN_FIELDS,
                                          {0}};
 static const biz_field refresh_fields[] = {
     {"refresh_token", BIZ_FIELD_TOKEN, BIZ_REQUIRED, 0, 0, NULL}, {0}};
-static const biz_field email_fields[] = {{"email", BIZ_FIELD_EMAIL, BIZ_REQUIRED, 0, 0, NULL}, {0}};
+static const biz_field email_fields[] = {
+    {"email", BIZ_FIELD_EMAIL, BIZ_REQUIRED, 0, 0, NULL}, WORK_FIELD, {0}};
 static const biz_field token_fields[] = {{"token", BIZ_FIELD_TOKEN, BIZ_REQUIRED, 0, 0, NULL}, {0}};
 static const biz_field token_query[] = {
     {"token", BIZ_FIELD_TOKEN, BIZ_REQUIRED | BIZ_IN_QUERY, 0, 0, NULL}, {0}};
@@ -166,10 +175,10 @@ static const biz_field events_query[] = {
 const biz_route biz_routes[] = {
     /* Accounts */
     {"POST", API "/auth/register", auth_register, BIZ_ANYONE,
-     BIZ_IDEMPOTENT | BIZ_PERSONAL | BIZ_CREATES, register_fields,
+     BIZ_IDEMPOTENT | BIZ_PERSONAL | BIZ_CREATES | BIZ_WORK, register_fields,
      "Make a customer account; the address gets a mail", "=verification_sent",
      STORES | SETS_PASSWORD},
-    {"POST", API "/auth/login", auth_login, BIZ_ANYONE, BIZ_PERSONAL, login_fields,
+    {"POST", API "/auth/login", auth_login, BIZ_ANYONE, BIZ_PERSONAL | BIZ_WORK, login_fields,
      "Sign in with address and password; where there is a second factor, its turn is next",
      "TokenPair|MfaChallenge",
      SIGNS_IN | HASHES | BIZ_CAN(INVALID_CREDENTIALS) | BIZ_CAN(EMAIL_NOT_VERIFIED)},
@@ -192,7 +201,7 @@ const biz_route biz_routes[] = {
      BIZ_IDEMPOTENT | BIZ_PERSONAL, change_password_fields,
      "Change the password; other sessions end", "=password_changed",
      SETS_PASSWORD | BIZ_CAN(INVALID_CREDENTIALS) | BIZ_CAN(CONFLICT)},
-    {"POST", API "/auth/forgot-password", auth_forgot_password, BIZ_ANYONE, BIZ_PERSONAL,
+    {"POST", API "/auth/forgot-password", auth_forgot_password, BIZ_ANYONE, BIZ_PERSONAL | BIZ_WORK,
      email_fields, "Ask for a link to set a new password", "Message", STORES},
     {"GET", API "/auth/verify-reset-token", auth_verify_reset_token, BIZ_ANYONE, BIZ_PERSONAL,
      token_query, "Whether such a link is still good; uses nothing up", "ResetToken", TAKES_LINK},
@@ -201,12 +210,18 @@ const biz_route biz_routes[] = {
      TAKES_LINK | SETS_PASSWORD},
     {"POST", API "/auth/verify-email", auth_verify_email, BIZ_ANYONE, BIZ_PERSONAL, token_fields,
      "Confirm an e-mail address", "=verified", TAKES_LINK},
-    {"POST", API "/auth/resend-verification", auth_resend_verification, BIZ_ANYONE, BIZ_PERSONAL,
-     email_fields, "Send the confirmation mail again", "=verification_sent", STORES},
+    {"POST", API "/auth/resend-verification", auth_resend_verification, BIZ_ANYONE,
+     BIZ_PERSONAL | BIZ_WORK, email_fields, "Send the confirmation mail again",
+     "=verification_sent", STORES},
     {"GET", API "/auth/sessions", auth_sessions, BIZ_SIGNED_IN, BIZ_PERSONAL | BIZ_LIST, NULL,
      "Where the account is signed in", "[]Session", 0},
     {"DELETE", API "/auth/sessions/{id}", auth_session_end, BIZ_SIGNED_IN, BIZ_PERSONAL, NULL,
      "End one of these sessions", "=ended", 0},
+    {"GET", API "/auth/work", auth_work, BIZ_ANYONE, BIZ_PERSONAL, NULL,
+     "Whether a proof of work is wanted, and a challenge for one: `work` is CHALLENGE.NUMBER, "
+     "whose "
+     "SHA-256 begins with so many zero bits",
+     "Work", 0},
     {"GET", API "/auth/events", auth_events, BIZ_SIGNED_IN, BIZ_PERSONAL | BIZ_LIST, NULL,
      "What happened to the account: sign-ins, failures, changes", "[]SecurityEvent", 0},
     {"POST", API "/auth/reauthenticate", auth_reauthenticate, BIZ_SIGNED_IN,

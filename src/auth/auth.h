@@ -54,6 +54,8 @@ biz_code auth_change_password(biz_req *req, biz_reply *reply);
 biz_code auth_sessions(biz_req *req, biz_reply *reply);
 biz_code auth_session_end(biz_req *req, biz_reply *reply);
 biz_code auth_jwks(biz_req *req, biz_reply *reply);
+/* work.c */
+biz_code auth_work(biz_req *req, biz_reply *reply);
 /* events.c */
 biz_code auth_events(biz_req *req, biz_reply *reply);
 biz_code admin_audit(biz_req *req, biz_reply *reply);

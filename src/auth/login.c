@@ -10,6 +10,7 @@
 #include "lockout.h"
 #include "mfa.h"
 #include "session.h"
+#include "work.h"
 
 /* A hash of the present kind in place of an imported one. Only a convenience: who loses the race
  * against a change of password must not overwrite it, hence the condition. */
@@ -35,6 +36,7 @@ static biz_code refused(biz_req *req, biz_reply *reply, const lockout *l, const 
     biz_json_set_str(details, "reason", reason);
     audit_note(req, "authn_login_fail", user_id, biz_json_text(req->pool, details, NULL));
     lockout_failed(req, l, user_id);
+    work_count(req);
     return biz_fail(reply, BIZ_INVALID_CREDENTIALS, NULL, NULL);
 }
 

@@ -9,6 +9,7 @@
 #include "core/str.h"
 #include "hash.h"
 #include "outbox/outbox.h"
+#include "work.h"
 
 static biz_code verification_sent(biz_req *req, biz_reply *reply, int status)
 {
@@ -32,6 +33,7 @@ biz_code auth_register(biz_req *req, biz_reply *reply)
     int64_t refused;
     int made;
 
+    work_count(req);
     if (auth_hash_new(req, reply, "password", biz_field_str(req, "password"), account.email,
                       account.name, &account.password_hash) != BIZ_OK)
         return reply->code;
@@ -98,6 +100,7 @@ biz_code auth_resend_verification(biz_req *req, biz_reply *reply)
     apr_status_t status = outbox_put(req->env->store, req->pool, OUTBOX_RESEND,
                                      biz_field_str(req, "email"), NULL, NULL);
 
+    work_count(req);
     return status == APR_SUCCESS ? verification_sent(req, reply, 200)
                                  : biz_fail_store(req, reply, status);
 }

@@ -10,12 +10,14 @@
 #include "core/crypto.h"
 #include "hash.h"
 #include "outbox/outbox.h"
+#include "work.h"
 
 biz_code auth_forgot_password(biz_req *req, biz_reply *reply)
 {
     biz_json *data = biz_json_object(req->pool);
     apr_status_t status;
 
+    work_count(req);
     biz_json_set_str(data, "ip", req->address);
     status = outbox_put(req->env->store, req->pool, OUTBOX_FORGOT, biz_field_str(req, "email"),
                         NULL, data);

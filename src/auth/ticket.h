@@ -14,6 +14,7 @@ enum { TICKET_SECONDS = 5 * 60 };
 typedef enum {
     TICKET_MFA = 'm',         /* the password was right */
     TICKET_PASSKEY_ADD = 'a', /* the challenge of a passkey that is to be made */
+    TICKET_WORK = 'w',        /* the challenge of a proof of work (work.h) */
     TICKET_PASSKEY_ASK = 'p'  /* the challenge of one that is to be used */
 } ticket_kind;
 

@@ -55,6 +55,7 @@ struct biz_seen;
     X(OUTSIDE_POLICY, 422, "This is outside of what can be booked.")                               \
     X(IDEMPOTENCY_KEY_REUSED, 422, "This key was used with another request.")                      \
     X(GEOCODING_UNAVAILABLE, 422, "The address cannot be looked up.")                              \
+    X(WORK_REQUIRED, 428, "A proof of work is wanted first; see GET /auth/work.")                  \
     X(RATE_LIMITED, 429, "Too many requests. Please try again later.")                             \
     X(HEADERS_TOO_LARGE, 431, "The request's headers are too large.")                              \
     X(INTERNAL, 500, "Something went wrong on our side.")                                          \
@@ -144,6 +145,7 @@ enum {
     BIZ_LIST = 8,       /* takes limit and cursor, answers with "pagination" */
     BIZ_VERSIONED = 16, /* the answer has an ETag; GET honours If-None-Match, the others If-Match */
     BIZ_BARE = 32,      /* `answer` is the whole body, not what stands under "data" */
+    BIZ_WORK = 128,     /* may ask for a proof of work; declares WORK_FIELD */
     BIZ_ENROLS = 64     /* open to those who have yet to set up a second factor */
 };
 

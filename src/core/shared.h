@@ -13,7 +13,7 @@
 
 enum {
     BIZ_SHARED_MAGIC =
-        0x42495a33,      /* changes with the layout: a new module never reads an old one */
+        0x42495a34,      /* changes with the layout: a new module never reads an old one */
     BIZ_HASH_SLOTS = 64, /* upper bound of password hashes at once, one a processor is used */
     BIZ_HASH_WAIT = 256  /* upper bound of requests that wait for one */
 };
@@ -34,6 +34,7 @@ typedef enum {
     BIZ_MINUTE_REMOTEIP,
     BIZ_MINUTE_DESCRIPTORS,
     BIZ_MINUTE_AUDIT,
+    BIZ_MINUTE_FLOOD,
     BIZ_MINUTE_LINES
 } biz_minute_line;
 
@@ -44,7 +45,9 @@ typedef struct {
     _Atomic int64_t minute[BIZ_MINUTE_LINES];    /* when the line was last written, microseconds */
     _Atomic uint64_t suppressed[BIZ_MINUTE_LINES]; /* how often it was held back since */
     _Atomic int64_t touch_again_at;                /* microseconds; auth/session.h */
-    _Atomic uint32_t hash_usec;                    /* how long a password hash takes, lately */
+    _Atomic int64_t flood_minute, flood_until;     /* auth/work.h */
+    _Atomic uint32_t flood_count;
+    _Atomic uint32_t hash_usec; /* how long a password hash takes, lately */
     _Atomic uint64_t requests, limited, hashes, limit_evictions; /* counters for status */
 } biz_shared;
 

@@ -83,11 +83,15 @@ _profile = {"phone": (PHONE, False, True), "locale": (LOCALE, False, True),
 SIGN_IN = {"device_token": (TOKEN, False, True), "session_cookie": (BOOL, False, False)}
 # A second factor.
 PROOF = {"code": (APP_CODE, False, False), "recovery_code": (RECOVERY_CODE, False, False)}
+# What a flood of sign-ups makes the server ask for.
+WORK = {"work": (TOKEN, False, True)}
 ROUTES = [
     Route("POST", "/auth/register", idempotent=True, fields={
+        **WORK,
         "email": (EMAIL, True, False), "password": (NEW_PASSWORD, True, False),
         "name": (LINE, True, False), **_profile}),
     Route("POST", "/auth/login", fields={
+        **WORK,
         "email": (EMAIL, True, False), "password": (PASSWORD_FIELD, True, False), **SIGN_IN}),
     Route("POST", "/auth/login/mfa", fields={
         "mfa_token": (TOKEN, True, False), **PROOF, **SIGN_IN}),
@@ -99,14 +103,16 @@ ROUTES = [
     Route("POST", "/auth/change-password", "signed in", idempotent=True, fields={
         "current_password": (PASSWORD_FIELD, True, False),
         "new_password": (NEW_PASSWORD, True, False)}),
-    Route("POST", "/auth/forgot-password", fields={"email": (EMAIL, True, False)}),
+    Route("POST", "/auth/forgot-password", fields={"email": (EMAIL, True, False), **WORK}),
     Route("GET", "/auth/verify-reset-token", query="token"),
     Route("POST", "/auth/reset-password", fields={
         "token": (TOKEN, True, False), "new_password": (NEW_PASSWORD, True, False)}),
     Route("POST", "/auth/verify-email", fields={"token": (TOKEN, True, False)}),
-    Route("POST", "/auth/resend-verification", fields={"email": (EMAIL, True, False)}),
+    Route("POST", "/auth/resend-verification", fields={
+        "email": (EMAIL, True, False), **WORK}),
     Route("GET", "/auth/sessions", "signed in"),
     Route("DELETE", "/auth/sessions/{id}", "signed in"),
+    Route("GET", "/auth/work"),
     Route("GET", "/auth/events", "signed in"),
     Route("POST", "/auth/reauthenticate", "signed in", fields={
         "password": (PASSWORD_FIELD, False, False), **PROOF,
