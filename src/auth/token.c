@@ -53,8 +53,9 @@ static apr_status_t check_token(apr_pool_t *pool, const biz_keys *keys, const ch
     if (claims->user_id == NULL || claims->session_id == NULL ||
         !biz_valid_id(claims->user_id, "usr") || !biz_valid_id(claims->session_id, "ses"))
         return APR_EINVAL;
-    /* Another machine's clock may be a little ahead of ours; an end is never stretched. */
-    if (expires <= 0 || expires > LAST_SECOND || issued < 0 ||
+    /* Another machine's clock may be a little ahead of ours; an end is never stretched. We give out
+     * nothing that begins later. */
+    if (biz_json_get(json, "nbf") != NULL || expires <= 0 || expires > LAST_SECOND || issued < 0 ||
         issued > apr_time_sec(now) + CLOCK_LEEWAY_SECONDS)
         return APR_EINVAL;
     claims->expires_at = apr_time_from_sec(expires);

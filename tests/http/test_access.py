@@ -7,7 +7,9 @@ import time
 import pytest
 
 from harness import new_ip
-from kit import (PASSWORD, Person, Wire, change, check_error, in_parallel, login, once, row)
+from kit import (OTHER_PASSWORD, PASSWORD, Person, Wire, change, check_error, in_parallel, login, once, row)
+from second import app_code, second_step, set_up
+from test_journey import token_of
 from test_tokens import claims_of, key, sign  # noqa: F401 (key is a fixture)
 
 CGI = """#!/usr/bin/python3
@@ -201,6 +203,28 @@ def test_two_factors(server):
     assert page(server, "/mfa/", token=person.access).status == 200
     assert page(server, "/cgi/env", cookie=person.cookie).json["BIZAPI_MFA"] == "1"
     assert page(server, "/both/", cookie=person.cookie).status == 401
+
+
+def test_a_sign_in_with_an_app(server):
+    """A new password does not go round the second factor (the reset signs nobody in), and
+    Require bizapi-mfa takes whoever came by it."""
+    person = Visitor(server)
+    secret, _ = set_up(person)
+    assert page(server, "/mfa/", cookie=person.cookie).status == 401  # came before
+    person.api.post("/auth/forgot-password", ip=new_ip(), json={"email": person.email})
+    done = person.api.post("/auth/reset-password", json={
+        "token": token_of(server.mail.wait(person.email, "new password", 30)),
+        "new_password": OTHER_PASSWORD})
+    assert done.status == 200 and "set-cookie" not in done.headers
+    assert page(server, "/all/", cookie=person.cookie).status == 401
+    first = login(person.api, person.email, OTHER_PASSWORD, session_cookie=True)
+    assert first.data["mfa_required"] is True and "set-cookie" not in first.headers
+    answer = second_step(person, first.data["mfa_token"], code=app_code(secret), session_cookie=True)
+    assert answer.status == 200
+    person.api.http.cookies.clear()
+    cookie = answer.headers["set-cookie"].split(";")[0]
+    assert page(server, "/mfa/", cookie=cookie).status == 200
+    assert page(server, "/cgi/env", cookie=cookie).json["BIZAPI_MFA"] == "1"
 
 
 def test_another_authtype_lets_nobody_in_by_our_words(server, visitor):

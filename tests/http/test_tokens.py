@@ -293,6 +293,8 @@ CLAIMS = {
     "iat ahead": {"iat": NOW + 3600},
     "iat a string": {"iat": str(NOW)},
     "no iat": {"iat": ...},
+    "nbf ahead": {"nbf": NOW + 3600},
+    "nbf a string": {"nbf": "0"},
 }
 EXPIRED = {"exp past", "exp long past"}
 UNKNOWN_SESSION = {"sub other", "sid unknown"}
