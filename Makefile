@@ -34,7 +34,7 @@ system  = $(patsubst -I%,-isystem %,$(filter-out -I/usr/include,$(1)))
 INC_APR := $(if $(APXS),$(call system,$(shell $(APR_CFG) --includes --cppflags 2>/dev/null) $(shell $(APU_CFG) --includes 2>/dev/null)))
 INC_AP  := $(if $(APXS),$(call system,-I$(call apxs_q,INCLUDEDIR)))
 INC_PC  := $(call system,$(shell $(PKG_CONFIG) --cflags $(LIBS_PC) 2>/dev/null))
-LD_PC   := $(shell $(PKG_CONFIG) --libs $(LIBS_PC) 2>/dev/null)
+LD_PC   := $(shell $(PKG_CONFIG) --libs $(LIBS_PC) 2>/dev/null) -lm
 LD_APR  := $(if $(APXS),$(shell $(APR_CFG) --link-ld --libs 2>/dev/null) $(shell $(APU_CFG) --link-ld 2>/dev/null))
 
 # V=1 shows the whole commands.

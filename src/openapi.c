@@ -26,12 +26,14 @@ static void set_ref(apr_pool_t *pool, biz_json *object, const char *key, const c
 }
 
 /* {"application/json":{"schema":schema}} */
-static biz_json *json_content(apr_pool_t *pool, biz_json *schema)
+#define JSON "application/json"
+
+static biz_json *content_of(apr_pool_t *pool, const char *media, biz_json *schema)
 {
     biz_json *content = biz_json_object(pool), *type = biz_json_object(pool);
 
     biz_json_set(type, "schema", schema);
-    biz_json_set(content, "application/json", type);
+    biz_json_set(content, media, type);
     return content;
 }
 
@@ -193,7 +195,7 @@ static biz_json *failure_response(apr_pool_t *pool, uint64_t set, int status)
         add_header(pool, headers, "Idempotent-Replayed");
     biz_json_set_str(response, "description", text);
     biz_json_set(response, "headers", headers);
-    biz_json_set(response, "content", json_content(pool, error_schema(pool, codes)));
+    biz_json_set(response, "content", content_of(pool, JSON, error_schema(pool, codes)));
     return response;
 }
 
@@ -268,7 +270,10 @@ static biz_json *success_response(apr_pool_t *pool, const biz_route *route)
         add_header(pool, headers, "Idempotent-Replayed");
     biz_json_set_str(response, "description", route->flags & BIZ_CREATES ? "Made" : "Done");
     biz_json_set(response, "headers", headers);
-    biz_json_set(response, "content", json_content(pool, success_schema(pool, route)));
+    biz_json_set(response, "content",
+                 strchr(route->answer, '/') != NULL
+                     ? content_of(pool, route->answer, openapi_type(pool, "binary"))
+                     : content_of(pool, JSON, success_schema(pool, route)));
     return response;
 }
 
@@ -414,7 +419,7 @@ static biz_json *body_of(apr_pool_t *pool, const biz_route *route)
         biz_json_set(schema, "required", required);
     biz_json_set(schema, "properties", properties);
     biz_json_set_bool(body, "required", 1);
-    biz_json_set(body, "content", json_content(pool, schema));
+    biz_json_set(body, "content", content_of(pool, JSON, schema));
     return body;
 }
 

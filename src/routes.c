@@ -5,6 +5,7 @@
 #include "health.h"
 #include "integrations/registry.h"
 #include "integrations/webhook.h"
+#include "integrations/elevenlabs.h"
 #include "openapi.h"
 #include "portal/portal.h"
 
@@ -131,6 +132,10 @@ static const biz_field audit_query[] = {{"user_id", BIZ_FIELD_LINE, BIZ_IN_QUERY
                                         {"from", BIZ_FIELD_LINE, BIZ_IN_QUERY, 1, 40, NULL},
                                         {"to", BIZ_FIELD_LINE, BIZ_IN_QUERY, 1, 40, NULL},
                                         {0}};
+static const biz_field voice_fields[] = {
+    {"text", BIZ_FIELD_TEXT, BIZ_REQUIRED, 1, VOICE_TEXT_MAX, NULL},
+    {"voice_id", BIZ_FIELD_LINE, BIZ_NULLABLE, 1, 64, NULL},
+    {0}};
 
 /* What is signed is taken as it came. */
 #define SIGNED_BODY(type)                                                                          \
@@ -285,6 +290,23 @@ const biz_route biz_routes[] = {
     /* Integrations */
     {"GET", API "/integrations/status", integrations_status, BIZ_ANYONE, 0, NULL,
      "Which external services are configured, and what happens without", "IntegrationStatus", 0},
+    {"GET", API "/integrations/{name}", integration_detail, BIZ_ADMIN, BIZ_PERSONAL, NULL,
+     "How one of these services is: last error, breaker, latency; calls nobody", "Integration",
+     BIZ_CAN(NOT_FOUND)},
+    {"POST", API "/integrations/{name}/test", integration_test, BIZ_ADMIN, BIZ_PERSONAL, NULL,
+     "Ask one of these services now whether it works", "IntegrationTest", BIZ_CAN(NOT_FOUND)},
+
+    /* Bookings */
+    {"GET", API "/portal/bookings/{id}/route", portal_booking_route, BIZ_SIGNED_IN, BIZ_PERSONAL,
+     NULL, "The way between customer and business", "BookingRoute",
+     BIZ_CAN(NOT_FOUND) | BIZ_CAN(GEOCODING_UNAVAILABLE)},
+    {"GET", API "/portal/bookings/{id}/weather", portal_booking_weather, BIZ_SIGNED_IN,
+     BIZ_PERSONAL, NULL, "The weather where and when the booking is", "BookingWeather",
+     BIZ_CAN(NOT_FOUND)},
+
+    /* Staff */
+    {"POST", API "/admin/voice", admin_voice, BIZ_STAFF, BIZ_PERSONAL, voice_fields,
+     "A text read aloud", "audio/mpeg", BIZ_CAN(VOICE_UNAVAILABLE)},
 
     /* Portal: what somebody wants to be told */
     {"GET", API "/portal/notifications", portal_notifications, BIZ_SIGNED_IN, BIZ_PERSONAL, NULL,

@@ -11,5 +11,7 @@ biz_code admin_outbox_cancel(biz_req *req, biz_reply *reply);
 /* events.c */
 biz_code admin_webhook_events(biz_req *req, biz_reply *reply);
 biz_code admin_webhook_replay(biz_req *req, biz_reply *reply);
+/* voice.c */
+biz_code admin_voice(biz_req *req, biz_reply *reply);
 
 #endif

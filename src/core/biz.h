@@ -60,6 +60,7 @@ struct biz_seen;
     X(HEADERS_TOO_LARGE, 431, "The request's headers are too large.")                              \
     X(INTERNAL, 500, "Something went wrong on our side.")                                          \
     X(NOT_IMPLEMENTED, 501, "The server does not know this.")                                      \
+    X(PROVIDER_FAILED, 502, "Another service did not accept what we asked of it.")                 \
     X(PAYMENTS_UNAVAILABLE, 503, "Payments unavailable")                                           \
     X(NOT_CONFIGURED, 503, "This service is not set up here.")                                     \
     X(VOICE_UNAVAILABLE, 503, "Voice unavailable")                                                 \

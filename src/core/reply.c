@@ -12,8 +12,9 @@ biz_code biz_fail(biz_reply *reply, biz_code code, const char *param, const char
     reply->code = code;
     reply->param = param;
     reply->message = message;
-    if ((code == BIZ_STORE_UNAVAILABLE || code == BIZ_BUSY) && reply->retry_after == 0)
-        reply->retry_after = code == BIZ_BUSY ? 1 : 5;
+    /* Without a service that is not configured it is no use to come back soon. */
+    if (biz_code_status(code) == 503 && reply->retry_after == 0)
+        reply->retry_after = code == BIZ_BUSY ? 1 : code == BIZ_STORE_UNAVAILABLE ? 5 : 60;
     return code;
 }
 

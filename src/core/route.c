@@ -33,10 +33,14 @@ const biz_route *biz_route_find(apr_pool_t *pool, const char *method, const char
 {
     const char *asked = !strcmp(method, "HEAD") ? "GET" : method;
     const biz_route *route, *found = NULL;
+    int literal = 0;
 
+    /* "/integrations/status" is no "/integrations/{name}". */
+    for (route = biz_routes; route->method != NULL && !literal; route++)
+        literal = !strcmp(route->path, path);
     *allow = NULL;
     for (route = biz_routes; route->method != NULL; route++) {
-        if (!path_fits(pool, route->path, path, NULL))
+        if (literal ? strcmp(route->path, path) != 0 : !path_fits(pool, route->path, path, NULL))
             continue;
         *allow = apr_pstrcat(pool, *allow != NULL ? *allow : "", *allow != NULL ? ", " : "",
                              route->method, !strcmp(route->method, "GET") ? ", HEAD" : "", NULL);

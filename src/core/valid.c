@@ -387,3 +387,29 @@ int biz_url_is_loopback(const char *url)
     return strcmp(text, "localhost") == 0 || strcmp(text, "[::1]") == 0 ||
            (inet_pton(AF_INET, text, &four) == 1 && ntohl(four.s_addr) >> 24 == 127);
 }
+
+int biz_valid_degrees(const char *text, int most, double *out)
+{
+    const char *p = text[0] == '-' ? text + 1 : text;
+    int whole = 0, places = 0;
+    double part = 0, unit = 1;
+
+    if (p[0] < '0' || p[0] > '9')
+        return 0;
+    for (; *p >= '0' && *p <= '9' && whole <= most; p++)
+        whole = whole * 10 + (*p - '0');
+    if (*p == '.') {
+        for (p++; *p >= '0' && *p <= '9' && places < 8; p++, places++) {
+            part = part * 10 + (*p - '0');
+            unit *= 10;
+        }
+        if (places == 0)
+            return 0;
+    }
+    *out = whole + part / unit;
+    if (*p != '\0' || *out > most)
+        return 0;
+    if (text[0] == '-')
+        *out = -*out;
+    return 1;
+}

@@ -17,7 +17,10 @@ int biz_valid_line(const char *text, long min, long max);
 int biz_valid_text(const char *text, long min, long max);
 
 int biz_valid_phone(const char *text); /* E.164: + and 7 to 15 digits, the first not 0 */
-int biz_valid_id(const char *text, const char *prefix);        /* as biz_new_id() makes them */
+int biz_valid_id(const char *text, const char *prefix); /* as biz_new_id() makes them */
+/* Decimal degrees of at most `most` either way, at most 8 places behind the point: 52.5145. The
+ * process' locale does not matter. */
+int biz_valid_degrees(const char *text, int most, double *out);
 int biz_valid_token(const char *text, size_t min, size_t max); /* A-Z a-z 0-9 . _ - */
 
 /* http or https, a host, no user information, no fragment, at most 2048 bytes. */

@@ -10,11 +10,12 @@
 
 #include "audit/audit.h"
 #include "integrations/webhook.h"
+#include "integrations/elevenlabs.h"
 
 APLOG_USE_MODULE(bizapi);
 
 /* No tick goes on for longer while others wait for their turn. */
-enum { SWEEP_SECONDS = 60, SWEEP_BATCH = 500, TURN_SECONDS = 5 };
+enum { SWEEP_SECONDS = 60, SWEEP_BATCH = 500, SWEEP_FILES_SECONDS = 3600, TURN_SECONDS = 5 };
 
 static volatile int stopping;
 static volatile int working;
@@ -65,11 +66,20 @@ static int sweep_audit(business *b, apr_pool_t *pool)
            removed == SWEEP_BATCH;
 }
 
+static int sweep_voice(business *b, apr_pool_t *pool)
+{
+    voice_sweep(pool, b->settings, apr_time_now());
+    return 0;
+}
+
 static const struct {
     int seconds; /* between two runs; 0: each tick */
     int (*run)(business *b, apr_pool_t *pool);
-} jobs[] = {
-    {0, work_webhooks}, {0, work_outbox}, {SWEEP_SECONDS, sweep}, {SWEEP_SECONDS, sweep_audit}};
+} jobs[] = {{0, work_webhooks},
+            {0, work_outbox},
+            {SWEEP_SECONDS, sweep},
+            {SWEEP_SECONDS, sweep_audit},
+            {SWEEP_FILES_SECONDS, sweep_voice}};
 
 enum { JOBS = sizeof(jobs) / sizeof(jobs[0]) };
 

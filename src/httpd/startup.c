@@ -16,6 +16,7 @@
 #include "auth/seen.h"
 #include "core/random.h"
 #include "integrations/client.h"
+#include "integrations/elevenlabs.h"
 #include "integrations/registry.h"
 #include "mail/render.h"
 #include "openapi.h"
@@ -233,6 +234,13 @@ static int prepare(apr_pool_t *pconf, apr_pool_t *ptemp, business *b)
     if (biz_keys_open(pconf, b->settings->state_dir, &b->keys, &why) != APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_EMERG | APLOG_STARTUP, 0, b->server, BZ(1005) "%s", why);
         return HTTP_INTERNAL_SERVER_ERROR;
+    }
+    if (b->registry->configured[INTEGRATION_ELEVENLABS] == SERVICE_OK) {
+        const char *folder = voice_folder(ptemp, b->settings);
+
+        why = ready_dir(ptemp, folder);
+        if (why != NULL)
+            return refuse(b->server, "BizApiStateDir", folder, why);
     }
     if (!strncmp(b->settings->mail, "file:", 5)) {
         why = ready_dir(ptemp, b->settings->mail + 5);

@@ -84,6 +84,7 @@ static int is_colour(const char *text)
 const char *bizapi_brand_error(apr_pool_t *pool, const char *key, const char *value)
 {
     const char *why = NULL;
+    double degrees;
 
     if (!strcmp(key, "timezone"))
         return biz_zone_is_known(value) ? NULL : "must be a time zone such as Europe/Berlin";
@@ -96,10 +97,14 @@ const char *bizapi_brand_error(apr_pool_t *pool, const char *key, const char *va
         return biz_valid_email(pool, value) != NULL ? NULL : "must be an e-mail address";
     if (!strcmp(key, "primary") || !strcmp(key, "accent"))
         return is_colour(value) ? NULL : "must be a colour such as #1a5fb4";
+    if (!strcmp(key, "latitude") || !strcmp(key, "longitude"))
+        return biz_valid_degrees(value, key[1] == 'a' ? 90 : 180, &degrees)
+                   ? NULL
+                   : "must be decimal degrees such as 52.5145";
     if (!strcmp(key, "logo"))
         return biz_valid_url(pool, value, BIZ_URL_BASE, &why) != NULL ? NULL : why;
     if (!strcmp(key, "name") || !strcmp(key, "phone") || !strcmp(key, "address"))
         return biz_valid_line(value, 1, 200) ? NULL : "must be one line of 1 to 200 characters";
-    return "is no key; the keys are name, timezone, currency, locale, phone, email, address, logo, "
-           "primary and accent";
+    return "is no key; the keys are name, timezone, currency, locale, phone, email, address, "
+           "latitude, longitude, logo, primary and accent";
 }

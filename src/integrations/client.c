@@ -123,6 +123,7 @@ static int judge(apr_pool_t *pool, const client_request *r, client_answer *a)
         a->result = CLIENT_MISCONFIGURED;
         break;
     case CLIENT_IS_LIMIT:
+    case CLIENT_IS_QUOTA:
         a->result = CLIENT_LIMITED;
         break;
     case CLIENT_IS_BROKEN:
@@ -133,7 +134,8 @@ static int judge(apr_pool_t *pool, const client_request *r, client_answer *a)
     }
     if (a->result != CLIENT_ANSWERED && a->error == NULL)
         a->error = words_of(pool, a);
-    if (said == CLIENT_IS_FINAL || a->result == CLIENT_MISCONFIGURED)
+    a->rests = said == CLIENT_IS_QUOTA;
+    if (said == CLIENT_IS_FINAL || a->rests || a->result == CLIENT_MISCONFIGURED)
         return 0;
     return said == CLIENT_IS_AGAIN ||
            (a->result != CLIENT_ANSWERED && (a->status < 300 || a->status >= 400));
@@ -196,7 +198,7 @@ static void tell_limited(client_slot *slot, const client_host_info *info, const 
     remember_error(slot, a);
     if (a->retry_after == 0 && info->rest_s > 0)
         a->retry_after = info->rest_s;
-    if (info->rest_s == 0 || a->retry_after == 0)
+    if ((info->rest_s == 0 && !a->rests) || a->retry_after == 0)
         return;
     atomic_store(&slot->rest_until, biz_steady_now() + (int64_t)a->retry_after * SECOND);
     if (biz_minute_of(&slot->minute[CLIENT_LINE_REST], &slot->suppressed[CLIENT_LINE_REST], &held))
@@ -353,9 +355,8 @@ const char *client_form(apr_pool_t *pool, const char *const *pairs)
     for (; pairs[0] != NULL; pairs += 2) {
         if (pairs[1] == NULL)
             continue;
-        form =
-            apr_pstrcat(pool, form, form[0] != '\0' ? "&" : "", biz_percent_encode(pool, pairs[0]),
-                        "=", biz_percent_encode(pool, pairs[1]), NULL);
+        form = apr_pstrcat(pool, form, form[0] != '\0' ? "&" : "", pairs[0], "=",
+                           biz_percent_encode(pool, pairs[1]), NULL);
     }
     return form;
 }

@@ -95,6 +95,7 @@ typedef struct client_answer {
     biz_json *json;    /* the body, where it is JSON; else NULL */
     int retry_after;   /* seconds; 0: unknown */
     long elapsed_ms;   /* all tries */
+    int rests;         /* nothing is called for retry_after: a quota is used up */
     int tries;         /* calls made */
     const char *error; /* English, for the log; NULL where CLIENT_ANSWERED */
 } client_answer;
@@ -105,6 +106,7 @@ typedef enum {
     CLIENT_IS_ANSWER, /* an answer like any other: the caller deals with it */
     CLIENT_IS_KEY,    /* our key, our sender, our account: no call will do better */
     CLIENT_IS_LIMIT,  /* as 429; may set retry_after */
+    CLIENT_IS_QUOTA,  /* the same, and nothing is called for retry_after, whatever the host */
     CLIENT_IS_BROKEN, /* the provider's failure, as 5xx */
     CLIENT_IS_AGAIN,  /* an answer, but the same call may soon get a better one */
     CLIENT_IS_FINAL   /* as its status says, but the same call would get it again */
@@ -118,6 +120,7 @@ typedef struct {
     const char *body;           /* or NULL */
     size_t body_len;
     size_t max_answer; /* bytes; 0: 1 MiB */
+    int rests;         /* nothing is called for retry_after: a quota is used up */
     int tries;         /* at most; 0: one. A second where no connection came about */
     int harmless;      /* and, where set, after any outcome that may pass */
     int wants_json;    /* a 2xx without JSON counts as broken */
@@ -148,7 +151,7 @@ void client_look(const clients *c, client_host host, apr_pool_t *pool, client_st
 /* Seconds from "Retry-After" (RFC 9110 section 10.2.3), a day at most; 0 where there is none. */
 int client_retry_after(const apr_table_t *headers);
 /* "a=1&b=%20": application/x-www-form-urlencoded of name, value, name, value, ..., NULL. Pairs with
- * a NULL value are left out. */
+ * a NULL value are left out. Names are the program's own and stay as they are ("a[b]"). */
 const char *client_form(apr_pool_t *pool, const char *const *pairs);
 /* "Authorization: Basic ..." (RFC 7617). */
 const char *client_basic(apr_pool_t *pool, const char *user, const char *password);

@@ -91,6 +91,24 @@ static const char *value_trouble(apr_pool_t *pool, const char *variable, const c
     return NULL;
 }
 
+/* Keys of Stripe's test mode and of its live mode do not go together; keys of no known form do. */
+static const char *mode_of(const char *key)
+{
+    return strstr(key, "k_live_") == key + 1   ? "live"
+           : strstr(key, "k_test_") == key + 1 ? "test"
+                                               : NULL;
+}
+
+static const char *stripe_trouble(const biz_settings *settings)
+{
+    const char *mode = mode_of(biz_secret(settings, "STRIPE_SECRET_KEY"));
+    const char *other = mode_of(biz_secret(settings, "STRIPE_PUBLISHABLE_KEY"));
+
+    return mode != NULL && other != NULL && strcmp(mode, other) != 0
+               ? "one of its keys is of the test mode, the other of the live mode"
+               : NULL;
+}
+
 static service_status judge(apr_pool_t *pool, const biz_settings *settings, const integration *in,
                             firebase_account *account, const char **why)
 {
@@ -114,6 +132,8 @@ static service_status judge(apr_pool_t *pool, const biz_settings *settings, cons
     if (missing != NULL)
         *why =
             apr_pstrcat(pool, missing, " is missing, while others of ", in->name, " are set", NULL);
+    else if (*why == NULL && in == &integrations[INTEGRATION_STRIPE])
+        *why = stripe_trouble(settings);
     return *why != NULL ? SERVICE_MISCONFIGURED : SERVICE_OK;
 }
 

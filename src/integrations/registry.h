@@ -7,6 +7,17 @@
 
 enum { INTEGRATION_VARIABLES = 3, INTEGRATIONS = 7 };
 
+/* In the order of `integrations`. */
+enum {
+    INTEGRATION_STRIPE,
+    INTEGRATION_TWILIO,
+    INTEGRATION_SENDGRID,
+    INTEGRATION_GOOGLE_MAPS,
+    INTEGRATION_OPENWEATHER,
+    INTEGRATION_ELEVENLABS,
+    INTEGRATION_FIREBASE
+};
+
 typedef struct {
     const char *name;
     const char *variables[INTEGRATION_VARIABLES + 1]; /* all of them are needed; NULL ends */
@@ -48,6 +59,8 @@ biz_registry *registry_new(apr_pool_t *pool, const biz_settings *settings,
 
 /* The number of the service of that name, or -1. */
 int integration_named(const char *name);
+/* 1 where its variables are there and can be good: else it is not called. */
+#define integration_is_on(env, number) ((env)->registry->configured[number] == SERVICE_OK)
 
 struct clients;
 /* How a service is now: what the configuration says, and what every process has seen of its hosts.
@@ -56,5 +69,8 @@ service_status service_now(const biz_registry *registry, const struct clients *c
                            int number);
 
 biz_code integrations_status(biz_req *req, biz_reply *reply);
+/* detail.c */
+biz_code integration_detail(biz_req *req, biz_reply *reply);
+biz_code integration_test(biz_req *req, biz_reply *reply);
 
 #endif

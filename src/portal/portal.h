@@ -12,5 +12,8 @@ biz_code portal_unsubscribe(biz_req *req, biz_reply *reply);
 /* push.c */
 biz_code portal_push_add(biz_req *req, biz_reply *reply);
 biz_code portal_push_remove(biz_req *req, biz_reply *reply);
+/* travel.c */
+biz_code portal_booking_route(biz_req *req, biz_reply *reply);
+biz_code portal_booking_weather(biz_req *req, biz_reply *reply);
 
 #endif

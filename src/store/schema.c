@@ -69,6 +69,11 @@ static const store_index indexes[] = {
     {"push_token", COLL_PUSH_DEVICES, {PUSH_TOKEN}, 1},
     {"push_user", COLL_PUSH_DEVICES, {PUSH_USER_ID, STORE_CREATED_AT}, 0},
     {"idempotency_expiry", COLL_IDEMPOTENCY, {IDEM_EXPIRES_AT}, 0},
+    {"customers_email", COLL_CUSTOMERS, {CUSTOMER_EMAIL, STORE_CREATED_AT}, 0},
+    {"customers_user", COLL_CUSTOMERS, {CUSTOMER_USER_ID, STORE_CREATED_AT}, 0},
+    {"bookings_number", COLL_BOOKINGS, {BOOKING_NUMBER}, 1},
+    {"bookings_customer", COLL_BOOKINGS, {BOOKING_CUSTOMER_ID, BOOKING_START_AT}, 0},
+    {"provider_cache_expiry", COLL_PROVIDER_CACHE, {CACHE_EXPIRES_AT}, 0},
 };
 
 const store_coll *store_coll_by_no(store_coll_no no)

@@ -168,6 +168,38 @@
 
 #define STORE_COUNTERS(F) F(COUNTER_VALUE, "value", INT)
 
+/* Who books. A customer and a user of the same confirmed address belong together. */
+#define STORE_CUSTOMERS(F)                                                                         \
+    F(CUSTOMER_NAME, "name", STR)                                                                  \
+    F(CUSTOMER_EMAIL, "email", STR) /* lower case */                                               \
+    F(CUSTOMER_PHONE, "phone", STR)                                                                \
+    F(CUSTOMER_ADDRESS, "address", STR)                                                            \
+    F(CUSTOMER_TIMEZONE, "timezone", STR)                                                          \
+    F(CUSTOMER_LOCALE, "locale", STR)                                                              \
+    F(CUSTOMER_NOTES, "notes", STR)                                                                \
+    F(CUSTOMER_USER_ID, "user_id", STR)
+
+/* "location": {"type":"onsite|customer|online","address":text,"latitude":n,"longitude":n}; all but
+ * the type may be missing. */
+#define STORE_BOOKINGS(F)                                                                          \
+    F(BOOKING_NUMBER, "number", STR)                                                               \
+    F(BOOKING_SERVICE_ID, "service_id", STR)                                                       \
+    F(BOOKING_STAFF_ID, "staff_id", STR)                                                           \
+    F(BOOKING_CUSTOMER_ID, "customer_id", STR)                                                     \
+    F(BOOKING_START_AT, "start_at", TIME)                                                          \
+    F(BOOKING_END_AT, "end_at", TIME)                                                              \
+    F(BOOKING_TIMEZONE, "timezone", STR)                                                           \
+    F(BOOKING_STATUS, "status", STR)                                                               \
+    F(BOOKING_PRICE, "price", JSON)                                                                \
+    F(BOOKING_NOTES, "notes", STR)                                                                 \
+    F(BOOKING_LOCATION, "location", JSON)                                                          \
+    F(BOOKING_HISTORY, "history", JSON)
+
+/* Answers of providers; the id is the digest of the question. */
+#define STORE_PROVIDER_CACHE(F)                                                                    \
+    F(CACHE_VALUE, "value", JSON)                                                                  \
+    F(CACHE_EXPIRES_AT, "expires_at", TIME)
+
 /* Flags of a collection. */
 enum {
     STORE_NO_VERSION = 1, /* stored without version and updated_at (the owner's field list) */
@@ -193,6 +225,10 @@ enum {
     C(COLL_EVENTS, "webhook_events", "whe", STORE_WEBHOOK_EVENTS, 0, EVENT_EXPIRES_AT)             \
     C(COLL_CONSENTS, "consents", "cns", STORE_CONSENTS, 0, 0)                                      \
     C(COLL_PUSH_DEVICES, "push_devices", "psh", STORE_PUSH_DEVICES, 0, 0)                          \
+    C(COLL_CUSTOMERS, "customers", "cus", STORE_CUSTOMERS, 0, 0)                                   \
+    C(COLL_BOOKINGS, "bookings", "bk", STORE_BOOKINGS, 0, 0)                                       \
+    C(COLL_PROVIDER_CACHE, "provider_cache", "pca", STORE_PROVIDER_CACHE, STORE_RELAXED,           \
+      CACHE_EXPIRES_AT)                                                                            \
     C(COLL_COUNTERS, "counters", "cnt", STORE_COUNTERS, 0, 0)
 
 typedef enum { STORE_STR, STORE_INT, STORE_BOOL, STORE_TIME, STORE_JSON } store_type;

@@ -83,6 +83,9 @@ class Document:
         if "content" not in response:
             if answer.body:
                 raise Undocumented(f"{where} has a body")
+        elif "application/json" not in response["content"]:
+            if answer.headers["content-type"] not in response["content"]:
+                raise Undocumented(f"{where} is {answer.headers['content-type']}")
         elif method != "HEAD":
             complain(where, self.validator(operation["operationId"], status), answer)
 

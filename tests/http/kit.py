@@ -21,7 +21,7 @@ import h2.connection
 import h2.events
 
 from harness import BUILD, PREFIX, REPO, new_ip
-from stored import change, database, everything, row, rows  # noqa: F401, for the tests
+from stored import change, database, everything, insert, row, rows  # noqa: F401, for the tests
 
 PASSWORD = "Nine-lemons-walk-7"
 OTHER_PASSWORD = "Quiet-Harbour-22-boats"
@@ -62,7 +62,8 @@ class Route:
     @property
     def url(self):
         """A path that can be asked for."""
-        return self.path.replace("{id}", "ses_" + "0" * 26).replace("{token}", "x")
+        return self.path.replace("{id}", "ses_" + "0" * 26).replace("{token}", "x").replace(
+            "{name}", "stripe")
 
     def good_body(self):
         return {name: GOOD[kind] for name, (kind, _, _) in self.fields.items()}
@@ -72,6 +73,8 @@ GOOD = {EMAIL: "nobody@people.test", PASSWORD_FIELD: PASSWORD, NEW_PASSWORD: PAS
         TOKEN: "A" * 43, LINE: "Nora Body", PHONE: "+4930123456", LOCALE: "de",
         ZONE: "Europe/Berlin", APP_CODE: "123456", RECOVERY_CODE: "7k3nq-x0r8w", OBJECT: {},
         BOOL: True, CHOICE: "customer"}
+SPOKEN, VOICE = "spoken text", "voice"
+GOOD.update({SPOKEN: "Good morning,\nNora.", VOICE: "21m00Tcm4TlvDq8ikWAM"})
 
 # Of routes with files of their own, and the types of bodies that are taken as a whole.
 GOOD |= {"switch": True, "device": "d" * 150, "platform": "web"}
@@ -161,6 +164,12 @@ ROUTES = [
     Route("POST", "/webhooks/twilio/status", whole=(FORM, JSON)),
     Route("POST", "/webhooks/twilio/inbound", whole=(FORM, JSON)),
     Route("POST", "/webhooks/sendgrid", whole=(JSON,)),
+    Route("GET", "/integrations/{name}", "admin"),
+    Route("POST", "/integrations/{name}/test", "admin"),
+    Route("GET", "/portal/bookings/{id}/route", "signed in"),
+    Route("GET", "/portal/bookings/{id}/weather", "signed in"),
+    Route("POST", "/admin/voice", "staff", fields={
+        "text": (SPOKEN, True, False), "voice_id": (VOICE, False, True)}),
     Route("GET", "/health/live"),
     Route("GET", "/health/ready"),
     Route("GET", "/openapi.json"),

@@ -13,6 +13,7 @@ import pathlib
 import re
 import sqlite3
 import sys
+import time
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO / "tests/lib"))
@@ -168,6 +169,29 @@ def row(server, table, **where):
 def change(server, table, where, **values):
     """Changes rows behind the server's back; gives their number."""
     return (mongo_change if is_mongo(server.store) else sqlite_change)(server, table, where, values)
+
+
+_inserted = itertools.count(1)
+
+
+def insert(server, table, **values):
+    """A row behind the server's back; gives its id. Prefix and number make one that the store takes
+    for its own."""
+    prefix = re.search(rf'"{table}",\s*"(\w+)"', (REPO / "src/store/schema.h").read_text()).group(1)
+    now = int(time.time() * 1000)
+    row_ = {"_id": f"{prefix}_{next(_inserted):026d}", "version": 1, "created_at": now,
+            "updated_at": now, **values}
+    if is_mongo(server.store):
+        mongo_of(server.store)[table].insert_one(
+            {name: to_mongo(table, name, value) for name, value in row_.items()})
+    else:
+        db = database(server)
+        try:
+            db.execute(f"INSERT INTO {table} ({', '.join(row_)}) "
+                       f"VALUES ({', '.join('?' * len(row_))})", tuple(row_.values()))
+        finally:
+            db.close()
+    return row_["_id"]
 
 
 def everything(server):

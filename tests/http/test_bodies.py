@@ -410,6 +410,8 @@ WRONG_TEXTS = {
     kit.APP_CODE: ["", " ", "12345", "1234567", "12 34-5", "\uff11" * 7, "A" * 300],
     kit.RECOVERY_CODE: ["", "-", "7k3nq-x0r8", "7k3nq-x0r8w1", "7k3nq_x0r8w", "A" * 300],
     kit.OBJECT: [],
+    kit.SPOKEN: ["", " ", "\n\t", "x" * 1001, "a\rb", "a\x00b", "a\x1fb", "a\u202eb"],
+    kit.VOICE: ["", "x" * 65],
 }
 TEXT_CASES = [(r, f, v) for r, f in FIELDS for v in WRONG_TEXTS[r.fields[f][0]]]
 

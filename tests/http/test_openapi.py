@@ -8,6 +8,7 @@ import pytest
 import document
 import leaks
 from harness import REPO, check_leaks, Server
+import kit
 from kit import (BOOL, ROUTES, LINE, LOCALE, NEW_PASSWORD, OBJECT, PASSWORD_FIELD, TOKEN, ZONE, check_headers,
                  routes_of_source)
 
@@ -98,7 +99,7 @@ def test_every_route_and_no_other(spec):
 
 PLAIN = {BOOL: "boolean", OBJECT: "object"}
 LENGTHS = {PASSWORD_FIELD: (1, 256), NEW_PASSWORD: (8, 256), TOKEN: (1, 512), LINE: (1, 120),
-           LOCALE: (2, None), ZONE: (1, None)}
+           LOCALE: (2, None), ZONE: (1, None), kit.SPOKEN: (1, 1000), kit.VOICE: (1, 64)}
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=repr)
