@@ -7,6 +7,7 @@
 #   make asan     make tsan     (the tests under a sanitizer)
 #   make fuzz [FUZZ=email] [FUZZ_SECONDS=60]     (looks for new inputs; make test replays the known)
 #   make mail-templates     (after a change in conf/mail/src)
+#   make graceful (restarts every 2 s for 2 minutes under load, on each MPM)
 #   make bench    (docs/BENCHMARKS.md; wants the machine for itself for ten minutes)
 #   make bare     (make test in an empty Debian 12, made by debootstrap)
 
@@ -113,6 +114,10 @@ bench:
 	@conf/quickstart/deps bench
 	@$(SUBMAKE) all $(LOADS:%=$(B)/load/%)
 	@$(PYTHON) tests/load/bench "$(B)"
+graceful:
+	@conf/quickstart/deps test
+	@$(SUBMAKE) all
+	@$(PYTHON) -W ignore tests/load/graceful "$(B)" $(or $(SECONDS),120) $(MPMS)
 $(B)/load/%.so: tests/load/%.c
 	@mkdir -p $(@D)
 	$(SAY)
@@ -258,5 +263,5 @@ clean:
 	rm -rf $(B)
 
 FORCE:
-.PHONY: all run test tests asan tsan fuzz bench bare install uninstall lint mail-templates docs clean FORCE
+.PHONY: all run test tests asan tsan fuzz bench graceful bare install uninstall lint mail-templates docs clean FORCE
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -4,20 +4,12 @@ import sys
 
 import pytest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "http"))
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 # pylint: disable=wrong-import-position,unused-import
-from playwright.sync_api import sync_playwright  # noqa: E402
+from served import (api, log_guard, make_server, module_server, pytest_configure,  # noqa: E402,F401
+                    server)
 import harness  # noqa: E402
-import importlib.util  # noqa: E402
-
-# The other conftest.py by its path: two modules of one name cannot be imported.
-_spec = importlib.util.spec_from_file_location(
-    "http_conftest", pathlib.Path(harness.__file__).with_name("conftest.py"))
-_http = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_http)
-pytest_configure, log_guard = _http.pytest_configure, _http.log_guard
-make_server, module_server = _http.make_server, _http.module_server
-server, api = _http.server, _http.api
+from playwright.sync_api import sync_playwright  # noqa: E402
 
 ARGUMENTS = ("--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
              "--disable-background-networking --disable-component-update").split()

@@ -40,14 +40,20 @@ class Load:
 
 
 @pytest.mark.sqlite
-def test_twenty_seconds_of_restarts(make_server):
-    server = make_server()
-    person, gone = Person(server), Person(server)
+def in_one_minute(passes, limit):
+    """1 where certainly more than `limit` of them were let through within a minute; each pass is
+    (when it was asked, when it was answered)."""
+    return any(late[1] - early[0] < 60 for early, late in zip(passes, passes[limit:]))
+
+
+def restarts_under_load(server, seconds):
+    """(requests by kind, restarts); asserts what must hold. tests/load/graceful asks for minutes."""
+    mails = int(seconds * 2)
+    person, gone, knocker = Person(server), Person(server), new_ip()
     once(server, "POST", "/auth/logout", token=gone.access)
-    tokens, askers = [person.refresh_token], [address("asker") for _ in range(400)]
-    for email in askers[:40]:
-        Person(server, email=email, sign_in=False)
-    asked = []
+    tokens, askers, asked, passes = [person.refresh_token], [], [], []
+    for _ in range(mails):
+        askers.append(Person(server, email=address("asker"), sign_in=False).email)
 
     def expect(status, method, path, **more):
         answer = once(server, method, path, ip=new_ip(), **more)
@@ -66,7 +72,7 @@ def test_twenty_seconds_of_restarts(make_server):
         time.sleep(0.1)
 
     def forgot(i):
-        if i < 40:
+        if i < mails:
             expect(200, "POST", "/auth/forgot-password", json={"email": askers[i]})
             asked.append(askers[i])
         time.sleep(0.4)
@@ -75,21 +81,43 @@ def test_twenty_seconds_of_restarts(make_server):
         expect(200, "POST", "/auth/login", json={"email": person.email, "password": PASSWORD})
         time.sleep(0.3)
 
+    def knock(_):
+        begin = time.monotonic()
+        answer = once(server, "POST", "/auth/login", ip=knocker, json={})
+        assert answer.status in (422, 429), answer
+        if answer.status == 422:
+            passes.append((begin, time.monotonic()))
+        time.sleep(0.1)
+
     begin, restarts = time.monotonic(), 0
-    with Load(me, ended, turn, forgot, sign_in) as load:
-        while time.monotonic() - begin < SECONDS:
+    with Load(me, ended, turn, forgot, sign_in, knock) as load:
+        while time.monotonic() - begin < seconds:
+            mark = time.monotonic()
             server.graceful()
             restarts += 1
-            time.sleep(1.5)
+            time.sleep(max(0, mark + 2 - time.monotonic()))
     assert load.failures == []
-    assert restarts >= 5 and min(load.done) >= 20, (restarts, load.done)
-    wait_until(lambda: not rows(server, "outbox", state="queued"), 70, "the end of the queue")
+    assert restarts >= seconds / 4 and min(load.done) >= seconds / 2, (restarts, load.done)
+    wait_until(lambda: not rows(server, "outbox", state="queued"), 90, "the end of the queue")
     assert {email: len(server.mail.all(email, "new password")) for email in asked} == {
         email: 1 for email in asked}
-    assert len(asked) >= 20
+    assert len(asked) >= seconds / 2
     assert len(set(tokens)) == len(tokens)
     generation = row(server, "sessions", user_id=gone.document()["_id"])["generation"]
     assert generation == 1
+    assert len(passes) >= 10 and not in_one_minute(passes, 10), passes
+    return load.done, restarts
+
+
+def test_twenty_seconds_of_restarts(make_server):
+    done, restarts = restarts_under_load(make_server(), SECONDS)
+    assert restarts >= 5 and min(done) >= 10
+
+
+def test_eleven_in_a_minute_would_be_seen():
+    slow = [(i * 6.1, i * 6.1 + 0.1) for i in range(30)]
+    assert not in_one_minute(slow, 10)
+    assert in_one_minute([(i * 5.0, i * 5.0 + 0.1) for i in range(30)], 10)
 
 
 def test_requests_in_flight_are_finished(make_server):

@@ -1,5 +1,6 @@
 """From a request to a mail: whose address, which link, how many, and what happens where the mail
 server is slow, broken or gone, or the worker is killed with a mail in its hands."""
+import contextlib
 import http.server
 import json
 import os
@@ -10,7 +11,9 @@ import time
 import pytest
 
 from harness import html_of, new_ip, text_of, token_of, wait_until
-from kit import (OTHER_PASSWORD, MailServer, Person, address, change, login, now_ms, row, rows)
+from kit import (OTHER_PASSWORD, PASSWORD, MailServer, Person, address, change, login, now_ms, row,
+                 rows)
+from stored import database
 
 SERVER = {"conf": "BizApiFrontendURL https://portal.test"}
 
@@ -334,3 +337,37 @@ def test_a_stop_does_not_wait_for_a_mail_server_that_hangs(make_server, smtp):
         wait_until(lambda p=person: smtp.messages(p.email), 30, "the mail")
     assert all(len(smtp.messages(p.email)) == 1 for p in people)
     assert {r["state"] for r in settled(server, kind="register")} == {"sent"}
+
+
+@pytest.mark.sqlite
+@pytest.mark.bz_may("BZ0603")
+def test_a_stop_with_500_queued_mails(make_server, smtp):
+    """One of them hangs in the mail server's hands: the stop does not wait for it, and none of them
+    is lost or sent twice."""
+    server = make_server(mail=False, conf=f"BizApiMail {smtp.url}", may=("BZ06",))
+    person = Person(server)
+    settled(server)
+    smtp.mode("hang")
+    assert person.api.post("/auth/change-password", token=person.access, json={
+        "current_password": PASSWORD, "new_password": OTHER_PASSWORD}).status == 200
+    one = rows(server, "outbox", kind="security_notice")[-1]
+    with contextlib.closing(database(server)) as db:
+        for number in range(500):
+            new = {**one, "_id": f"{one['_id'][:-4]}{number:04d}", "state": "queued", "lease": None,
+                   "due_at": now_ms(), "unique_key": None, "tries": 0}
+            names = ", ".join(new)
+            db.execute(f"INSERT INTO outbox ({names}) VALUES ({', '.join('?' * len(new))})",
+                       tuple(new.values()))
+    time.sleep(1.5)
+    assert server.stop() < 9
+    assert "AH00046" not in server.log_text()
+    smtp.mode("")
+    server.start()
+
+    def done():
+        change(server, "outbox", {"state": "queued"}, due_at=now_ms() - 1)
+        return not rows(server, "outbox", state="queued")
+    wait_until(done, 60, "the end of the queue")
+    sent = [e["data"].partition("Message-Id: <")[2].partition("@")[0]
+            for e in smtp.events("message") if "password was changed" in e["data"]]
+    assert len(sent) == len(set(sent)) == 501, (len(sent), len(set(sent)))
