@@ -1,4 +1,4 @@
-/* app.js: what the three pages do. Each page names itself in <body data-page>. Text of the server
+/* app.js: what the pages do, and the words that account.js shares. A page names itself in <body data-page>. Text of the server
  * only ever becomes textContent, and a token is taken from the address bar at once: it never lands
  * in the history, in a Referer or in anything that the browser stores. */
 'use strict';
@@ -37,7 +37,7 @@ async function call(method, path, body) {
 
 async function callOnce(method, path, body) {
     try {
-        const options = { method, cache: 'no-store', credentials: 'omit', headers: {} };
+        const options = { method, cache: 'no-store', credentials: 'same-origin', headers: {} };
         if (body !== undefined) {
             options.headers['Content-Type'] = 'application/json';
             options.body = JSON.stringify(body);
@@ -351,4 +351,4 @@ function verifyPage() {
 }
 
 const PAGES = new Map([['status', statusPage], ['reset', resetPage], ['verify', verifyPage]]);
-PAGES.get(document.body.dataset.page)();
+PAGES.get(document.body.dataset.page)?.();

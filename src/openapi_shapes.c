@@ -86,6 +86,11 @@ static const struct {
     {"MfaChallenge", "expires_in", "integer", "Seconds"},
     {"MfaChallenge", "methods", "[]=totp|passkey|recovery_code", "Those that are there"},
 
+    {"Factors", "enabled", "boolean", "The password alone does not sign in"},
+    {"Factors", "totp", "boolean", "An authenticator app"},
+    {"Factors", "passkeys", "integer", "How many"},
+    {"Factors", "recovery_codes_left", "integer", NULL},
+    {"Factors", "fresh", "boolean", "This session may change them now"},
     {"TotpSetup", "secret", "string", "Base32, for those who type it"},
     {"TotpSetup", "otpauth_uri", "string", NULL},
     {"TotpSetup", "qr_svg", "string", "The URI as a picture: an SVG document"},

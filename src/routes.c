@@ -234,6 +234,8 @@ const biz_route biz_routes[] = {
      "Prove once more who you are, for a change that asks for it; by a second factor where there "
      "is one, else by the password",
      "=confirmed", HASHES | BIZ_CAN(INVALID_CREDENTIALS) | BIZ_CAN(INVALID_CODE)},
+    {"GET", API "/auth/2fa", auth_2fa, BIZ_SIGNED_IN, BIZ_PERSONAL | BIZ_ENROLS, NULL,
+     "Which second factors the account has", "Factors", 0},
     {"POST", API "/auth/2fa/setup", auth_2fa_setup, BIZ_SIGNED_IN, BIZ_PERSONAL | BIZ_ENROLS, NULL,
      "A secret for an authenticator app, which its first code puts in force", "TotpSetup",
      BIZ_CAN(REAUTH_REQUIRED) | BIZ_CAN(INVALID_STATE)},

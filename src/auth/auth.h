@@ -28,6 +28,7 @@ biz_code auth_logout_all(biz_req *req, biz_reply *reply);
 /* mfa.c */
 biz_code auth_login_mfa(biz_req *req, biz_reply *reply);
 biz_code auth_reauthenticate(biz_req *req, biz_reply *reply);
+biz_code auth_2fa(biz_req *req, biz_reply *reply);
 biz_code auth_2fa_setup(biz_req *req, biz_reply *reply);
 biz_code auth_2fa_enable(biz_req *req, biz_reply *reply);
 biz_code auth_2fa_disable(biz_req *req, biz_reply *reply);

@@ -38,14 +38,17 @@ void factor_tell(biz_req *req, const char *user_id, const char *event)
 
 /* ---- fresh ---- */
 
-biz_code factor_demand_fresh(const biz_req *req, biz_reply *reply)
+int factor_is_fresh(const biz_req *req)
 {
     apr_time_t signed_in = store_time(req->session, STORE_CREATED_AT);
     apr_time_t proved = store_time(req->session, SESSION_PROVED_AT);
 
-    if ((proved > signed_in ? proved : signed_in) + MINUTES(FACTOR_FRESH_MINUTES) > req->now)
-        return BIZ_OK;
-    return biz_fail(reply, BIZ_REAUTH_REQUIRED, NULL, NULL);
+    return (proved > signed_in ? proved : signed_in) + MINUTES(FACTOR_FRESH_MINUTES) > req->now;
+}
+
+biz_code factor_demand_fresh(const biz_req *req, biz_reply *reply)
+{
+    return factor_is_fresh(req) ? BIZ_OK : biz_fail(reply, BIZ_REAUTH_REQUIRED, NULL, NULL);
 }
 
 /* ---- the app ---- */

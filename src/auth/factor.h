@@ -26,6 +26,7 @@ biz_code factor_prove(biz_req *req, biz_reply *reply, store_doc **user);
 /* REAUTH_REQUIRED unless this session's user proved who they are a short while ago, by signing in
  * or by POST /auth/reauthenticate. */
 biz_code factor_demand_fresh(const biz_req *req, biz_reply *reply);
+int factor_is_fresh(const biz_req *req);
 
 /* ---- the app ---- */
 

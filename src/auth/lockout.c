@@ -9,6 +9,7 @@
 #include "core/crypto.h"
 #include "core/str.h"
 #include "device.h"
+#include "hash.h"
 #include "limit/limit.h"
 
 /* Every turn of a lost race is one that somebody else has won, and only the free tries can be won.
@@ -155,7 +156,8 @@ biz_code lockout_begin(biz_req *req, biz_reply *reply, const char *email, const 
     return take_all(req, reply, l, 2, user_id);
 }
 
-biz_code lockout_begin_own(biz_req *req, biz_reply *reply, lockout *l)
+/* The same for the current password of who is signed in: counts for this account alone. */
+static biz_code begin_own(biz_req *req, biz_reply *reply, lockout *l)
 {
     const char *user_id = store_doc_id(req->user);
 
@@ -236,4 +238,27 @@ apr_status_t lockout_clear_address(store *s, apr_pool_t *pool, const char *addre
     const char *subject = address_subject(pool, address);
 
     return subject != NULL ? forget(s, pool, id_of(pool, "address", subject)) : STORE_EINVAL;
+}
+
+biz_code lockout_prove_own(biz_req *req, biz_reply *reply, const char *field)
+{
+    int matches = 0;
+    lockout l;
+
+    if (begin_own(req, reply, &l) != BIZ_OK)
+        return reply->code;
+    if (l.refused) {
+        auth_hash_pretend(req);
+    } else if (auth_hash_verify(req, reply, biz_field_str(req, field),
+                                store_str(req->user, USER_PASSWORD_HASH), &matches,
+                                NULL) != BIZ_OK) {
+        lockout_cancelled(req, &l);
+        return reply->code;
+    }
+    if (!matches) {
+        lockout_failed(req, &l, store_doc_id(req->user));
+        return biz_fail(reply, BIZ_INVALID_CREDENTIALS, field, "The password is wrong.");
+    }
+    lockout_passed(req, &l);
+    return BIZ_OK;
 }

@@ -34,8 +34,6 @@ typedef struct {
 /* Takes a try at `email`, whose account is `user` or NULL. STORE_UNAVAILABLE. */
 biz_code lockout_begin(biz_req *req, biz_reply *reply, const char *email, const store_doc *user,
                        lockout *l);
-/* The same for the current password of who is signed in: counts for this account alone. */
-biz_code lockout_begin_own(biz_req *req, biz_reply *reply, lockout *l);
 /* The password was right: the account's count starts again, the address' does not count this try.
  */
 void lockout_passed(biz_req *req, lockout *l);
@@ -43,6 +41,10 @@ void lockout_passed(biz_req *req, lockout *l);
 void lockout_cancelled(biz_req *req, const lockout *l);
 /* It was wrong, or no try was left: notes what has become locked by it. */
 void lockout_failed(biz_req *req, const lockout *l, const char *user_id);
+
+/* Whether the body's field `field` is the password of who is signed in, a try of whom it takes.
+ * INVALID_CREDENTIALS, BUSY, STORE_UNAVAILABLE. */
+biz_code lockout_prove_own(biz_req *req, biz_reply *reply, const char *field);
 
 /* For staff and bizapictl: as if nothing had happened. An account with its codes, or an address. */
 apr_status_t lockout_clear_user(store *s, apr_pool_t *pool, const store_doc *user);

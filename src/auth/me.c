@@ -101,26 +101,14 @@ biz_code auth_change_password(biz_req *req, biz_reply *reply)
     const char *hash;
     biz_json *data = biz_json_object(req->pool);
     apr_status_t status;
-    int matches = 0;
-    lockout l;
 
-    if (lockout_begin_own(req, reply, &l) != BIZ_OK)
-        return reply->code;
-    if (l.refused) {
-        auth_hash_pretend(req);
-    } else if (auth_hash_verify(req, reply, biz_field_str(req, "current_password"),
-                                store_str(req->user, USER_PASSWORD_HASH), &matches,
-                                NULL) != BIZ_OK) {
-        lockout_cancelled(req, &l);
+    if (lockout_prove_own(req, reply, "current_password") != BIZ_OK) {
+        if (reply->code == BIZ_INVALID_CREDENTIALS) {
+            audit_note(req, "authn_password_change_fail", store_doc_id(req->user), NULL);
+            biz_fail(reply, reply->code, "current_password", "The current password is wrong.");
+        }
         return reply->code;
     }
-    if (!matches) {
-        audit_note(req, "authn_password_change_fail", store_doc_id(req->user), NULL);
-        lockout_failed(req, &l, store_doc_id(req->user));
-        return biz_fail(reply, BIZ_INVALID_CREDENTIALS, "current_password",
-                        "The current password is wrong.");
-    }
-    lockout_passed(req, &l);
     if (auth_hash_new(req, reply, "new_password", biz_field_str(req, "new_password"),
                       store_str(req->user, USER_EMAIL), store_str(req->user, USER_NAME),
                       &hash) != BIZ_OK)

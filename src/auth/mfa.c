@@ -10,7 +10,7 @@
 #include "core/qr.h"
 #include "core/totp.h"
 #include "factor.h"
-#include "hash.h"
+#include "lockout.h"
 #include "mfa.h"
 #include "outbox/outbox.h"
 #include "session.h"
@@ -118,7 +118,6 @@ biz_code auth_reauthenticate(biz_req *req, biz_reply *reply)
     store_change changes[] = {STORE_SET_TIME(SESSION_PROVED_AT, req->now)};
     store_cond conds[] = {STORE_IS_NULL(SESSION_REVOKED_AT)};
     apr_status_t status;
-    int matches;
 
     if (biz_field_str(req, "credential") != NULL) {
         if (passkey_prove(req, reply, store_doc_id(req->user)) != BIZ_OK)
@@ -129,11 +128,8 @@ biz_code auth_reauthenticate(biz_req *req, biz_reply *reply)
     } else {
         if (password == NULL)
             return biz_fail(reply, BIZ_VALIDATION_FAILED, "password", "password is required.");
-        if (auth_hash_verify(req, reply, password, store_str(req->user, USER_PASSWORD_HASH),
-                             &matches, NULL) != BIZ_OK)
+        if (lockout_prove_own(req, reply, "password") != BIZ_OK)
             return reply->code;
-        if (!matches)
-            return biz_fail(reply, BIZ_INVALID_CREDENTIALS, "password", "The password is wrong.");
     }
     status = store_update(req->env->store, req->pool, COLL_SESSIONS, store_doc_id(req->session),
                           conds, STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes), NULL);
@@ -146,6 +142,25 @@ biz_code auth_reauthenticate(biz_req *req, biz_reply *reply)
 }
 
 /* ---- the app ---- */
+
+biz_code auth_2fa(biz_req *req, biz_reply *reply)
+{
+    apr_array_header_t *passkeys;
+    apr_status_t status = factor_passkeys(req, store_doc_id(req->user), &passkeys);
+    int left = 0;
+
+    if (status == APR_SUCCESS)
+        status = recovery_left(req, req->user, &left);
+    if (status != APR_SUCCESS)
+        return biz_fail_store(req, reply, status);
+    reply->data = biz_json_object(req->pool);
+    biz_json_set_bool(reply->data, "enabled", store_bool(req->user, USER_MFA_ENABLED));
+    biz_json_set_bool(reply->data, "totp", !store_is_null(req->user, USER_TOTP_SECRET));
+    biz_json_set_int(reply->data, "passkeys", passkeys->nelts);
+    biz_json_set_int(reply->data, "recovery_codes_left", left);
+    biz_json_set_bool(reply->data, "fresh", factor_is_fresh(req));
+    return BIZ_OK;
+}
 
 biz_code auth_2fa_setup(biz_req *req, biz_reply *reply)
 {
@@ -232,18 +247,14 @@ biz_code auth_2fa_disable(biz_req *req, biz_reply *reply)
     store_change changes[] = {STORE_SET_NULL(USER_TOTP_SECRET), STORE_SET_NULL(USER_TOTP_PENDING)};
     store_cond conds[] = {STORE_NOT_NULL(USER_TOTP_SECRET)};
     apr_status_t status;
-    int matches;
 
     if (password == NULL ||
         (biz_field_str(req, "code") == NULL && biz_field_str(req, "recovery_code") == NULL))
         return biz_fail(reply, BIZ_REAUTH_REQUIRED, NULL, NULL);
     if (store_is_null(req->user, USER_TOTP_SECRET))
         return biz_fail(reply, BIZ_INVALID_STATE, NULL, "There is no authenticator app.");
-    if (auth_hash_verify(req, reply, password, store_str(req->user, USER_PASSWORD_HASH), &matches,
-                         NULL) != BIZ_OK)
+    if (lockout_prove_own(req, reply, "password") != BIZ_OK)
         return reply->code;
-    if (!matches)
-        return biz_fail(reply, BIZ_INVALID_CREDENTIALS, "password", "The password is wrong.");
     if (factor_prove(req, reply, &req->user) != BIZ_OK)
         return reply->code;
     status = store_update(req->env->store, req->pool, COLL_USERS, store_doc_id(req->user), conds,

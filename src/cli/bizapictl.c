@@ -49,6 +49,11 @@ static const cli_command commands[] = {
      "Forget the wrong passwords and codes of a user or an address", cmd_user_unlock, 1, 1, NULL,
      "Who was wrong too often has to wait, an hour at most. ADDRESS is a client's, such as\n"
      "192.0.2.7; of an IPv6 address its first 64 bits count."},
+    {"user reset-mfa", "EMAIL|ID", "Remove a user's authenticator app, passkeys and recovery codes",
+     cmd_user_reset_mfa, 1, 1, NULL,
+     "For who has lost all of them; make sure that it is them. Every session ends, and the "
+     "password\n"
+     "alone signs in until a new factor is set up."},
     {"import mongo", "URI", "Bring the users of another program's MongoDB, with their passwords",
      cmd_import_mongo, 1, 1, opts_import,
      "Reads the collection `users` of mongodb://HOST/DATABASE, changes nothing there, and makes a\n"

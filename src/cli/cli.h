@@ -115,6 +115,7 @@ int cmd_user_enable(cli *c);
 int cmd_user_set_password(cli *c);
 int cmd_user_set_role(cli *c);
 int cmd_user_unlock(cli *c);
+int cmd_user_reset_mfa(cli *c);
 int cmd_import_mongo(cli *c);
 int cmd_import_csv(cli *c);
 int cmd_import_htpasswd(cli *c);

@@ -7,6 +7,7 @@
 #include <apr_strings.h>
 
 #include "auth/account.h"
+#include "auth/factor.h"
 #include "auth/lockout.h"
 #include "core/locale.h"
 #include "core/str.h"
@@ -385,4 +386,19 @@ int cmd_user_unlock(cli *c)
         return status;
     rv = lockout_clear_user(c->store, c->pool, user);
     return changed(c, rv, user, "authn_login_unlock", NULL, "unlocked");
+}
+
+int cmd_user_reset_mfa(cli *c)
+{
+    store_doc *user;
+    apr_status_t rv;
+    int status = find_user(c, &user);
+
+    if (status != CLI_OK)
+        return status;
+    rv = factor_clear(c->store, c->pool, store_doc_id(user));
+    if (rv == APR_SUCCESS)
+        rv = account_end_sessions(c->store, c->pool, store_doc_id(user), &user);
+    return changed(c, rv, user, "authn_factors_removed", NULL,
+                   "has no second factor any more; every session has ended");
 }

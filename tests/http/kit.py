@@ -120,6 +120,7 @@ ROUTES = [
     Route("POST", "/auth/reauthenticate", "signed in", fields={
         "password": (PASSWORD_FIELD, False, False), **PROOF,
         "credential": (OBJECT, False, False)}),
+    Route("GET", "/auth/2fa", "signed in"),
     Route("POST", "/auth/2fa/setup", "signed in"),
     Route("POST", "/auth/2fa/enable", "signed in", fields={"code": (APP_CODE, True, False)}),
     Route("POST", "/auth/2fa/disable", "signed in", fields={

@@ -330,6 +330,18 @@ def test_with_a_factor_the_password_does_not_make_fresh(guarded):
     assert prove(recovery_code=guarded.codes[0]).status == 200
 
 
+def test_what_there_is(person):
+    def factors():
+        return person.api.get("/auth/2fa", token=person.access).data
+    assert factors() == {"enabled": False, "totp": False, "passkeys": 0, "recovery_codes_left": 0,
+                         "fresh": True}
+    _, codes = set_up(person)
+    second_step(person, recovery_code=codes[0])
+    age(person)
+    assert factors() == {"enabled": True, "totp": True, "passkeys": 0, "recovery_codes_left": 9,
+                         "fresh": False}
+
+
 def test_a_stale_session_does_not_change_the_telephone_number(person):
     def patch(**body):
         return person.api.patch("/auth/me", token=person.access, json=body)
@@ -343,7 +355,8 @@ def test_a_stale_session_does_not_change_the_telephone_number(person):
 
 # ---- who must have one ----
 
-FREE = [("POST", "/auth/2fa/setup", None), ("POST", "/auth/passkeys/register/options", None),
+FREE = [("POST", "/auth/2fa/setup", None), ("GET", "/auth/2fa", None),
+        ("POST", "/auth/passkeys/register/options", None),
         ("GET", "/auth/passkeys", None), ("GET", "/auth/me", None),
         ("POST", "/auth/reauthenticate", {"password": PASSWORD})]
 CLOSED = [("PATCH", "/auth/me", {"name": "X"}), ("GET", "/auth/sessions", None),
@@ -381,3 +394,11 @@ def test_what_happens_is_in_the_audit(guarded, server):
     for name in ("authn_mfa_enabled", "authn_factor_fail", "authn_factor_success", "authn_login_success",
                  "authn_recovery_code_used"):
         assert name in names, names
+
+
+def test_an_operator_takes_it_all_away(guarded, server):
+    said = server.ctl("user", "reset-mfa", guarded.email).stdout
+    assert "no second factor" in said
+    check_error(guarded.me(), 401, "TOKEN_REVOKED")
+    assert login(guarded.api, guarded.email, PASSWORD).data["user"]["mfa_enabled"] is False
+    assert rows(server, "recovery_codes", user_id=guarded.tokens["user"]["id"]) == []
