@@ -356,7 +356,7 @@ class Server:
         user = "User www-data\nGroup www-data" if os.geteuid() == 0 else ""
         mail = f"BizApiMail file:{self.root}/mail" if self.has_mail else ""
         pages = (f'Include "{REPO}/conf/quickstart/pages.conf"\nErrorDocument 404 /404.html\n'
-                 f"BizApiFrontendURL {self.url}") if self.pages else ""
+                 f"BizApiFrontendURL http://localhost:{self.port}") if self.pages else ""
         text = f"""
 ServerRoot "{self.root}"
 DefaultRuntimeDir run
