@@ -106,6 +106,7 @@ function signInPage() {
     const other = byId('other');
     let ticket = null;
     let byRecovery = false;
+    let hasApp = false;
 
     const begin = (message = '', kind = 'bad') => {
         ticket = null;
@@ -116,7 +117,7 @@ function signInPage() {
         say(message, message === '' ? '' : kind);
     };
 
-    const pickWay = (recoveryNow, hasApp) => {
+    const pickWay = (recoveryNow) => {
         byRecovery = recoveryNow;
         show(byId('code-part'), !recoveryNow && hasApp);
         show(byId('recovery-part'), recoveryNow);
@@ -130,7 +131,7 @@ function signInPage() {
     };
 
     const ask = (data) => {
-        const hasApp = data.methods.includes('totp');
+        hasApp = data.methods.includes('totp');
         ticket = data.mfa_token;
         password.value = '';
         say('');
@@ -138,10 +139,9 @@ function signInPage() {
         show(second);
         show(byId('second-passkey'), data.methods.includes('passkey') && canPasskeys());
         show(other, data.methods.includes('recovery_code'));
-        other.onclick = () => pickWay(!byRecovery, hasApp);
         byId('second-text').textContent = hasApp ? 'Your account asks for a second step.'
             : 'Your account asks for your passkey, too.';
-        pickWay(false, hasApp);
+        pickWay(false);
         if (!hasApp) {
             byId('title').focus();
         }
@@ -219,6 +219,7 @@ function signInPage() {
         byPasskey({}, (answer) => say(answer.message, 'bad')));
     byId('second-passkey').addEventListener('click', () =>
         byPasskey({ mfa_token: ticket }, (answer) => failed(answer, code)));
+    other.addEventListener('click', () => pickWay(!byRecovery));
     byId('again').addEventListener('click', () => begin());
     revealer(password, byId('show'));
     show(byId('passkey'), canPasskeys());
@@ -283,7 +284,11 @@ function prove(factors) {
     });
     dialog.showModal();
     return new Promise((resolve) => {
+        const listening = new AbortController();
+        const on = (element, event, work) => element.addEventListener(event, work,
+            { signal: listening.signal });
         const end = (proved) => {
+            listening.abort();
             password.value = '';
             dialog.close();
             resolve(proved);
@@ -296,24 +301,24 @@ function prove(factors) {
                 fieldProblem(input, answer.message);
             }
         };
-        byId('confirm-form').onsubmit = async (event) => {
+        on(byId('confirm-form'), 'submit', async (event) => {
             event.preventDefault();
             if (withPassword) {
                 await send({ password: password.value }, password);
             } else {
                 await send(proofOf(code.value), code);
             }
-        };
-        byId('confirm-passkey').onclick = async () => {
+        });
+        on(byId('confirm-passkey'), 'click', async () => {
             const used = await usePasskey({});
             if (used.ok) {
                 await send({ credential: used.data }, code);
             } else {
                 fieldProblem(code, used.message);
             }
-        };
-        byId('confirm-cancel').onclick = () => end(false);
-        dialog.oncancel = () => end(false);
+        });
+        on(byId('confirm-cancel'), 'click', () => end(false));
+        on(dialog, 'cancel', () => end(false));
     });
 }
 
