@@ -12,6 +12,7 @@
 #include "core/log.h"
 #include "core/random.h"
 #include "core/str.h"
+#include "core/time.h"
 #include "job.h"
 
 enum {
@@ -20,6 +21,7 @@ enum {
     BROKEN_PAUSE_SECONDS = 10, /* during which nothing is tried at all */
     BUSY_SECONDS = 60,         /* the same, where a provider with a quota names no time */
     FAILURES_IN_A_ROW = 3,     /* after which it is the server, not the rows */
+    LANE_SECONDS = 2,          /* after which the next channel has its turn */
     ADOPT_BATCH = 500,
     CHANNELS_MAX = 8,
     ERROR_SHOWN = 300
@@ -249,8 +251,8 @@ static void pace(lane *l, job *j, job_end end)
 {
     apr_interval_time_t pause = 0;
 
-    if (end == JOB_RETRY || end == JOB_SENT) {
-        l->failures = end == JOB_RETRY ? l->failures + 1 : 0;
+    if (end == JOB_RETRY || end == JOB_UNKNOWN || end == JOB_SENT) {
+        l->failures = end == JOB_SENT ? 0 : l->failures + 1;
     }
     if (end == JOB_BUSY) {
         j->wait = j->wait ? j->wait : apr_time_from_sec(BUSY_SECONDS);
@@ -344,9 +346,10 @@ static apr_status_t work_lane(outbox *o, lane *l, apr_pool_t *pool, const volati
                               int *worked)
 {
     apr_status_t status = APR_SUCCESS;
+    int64_t end = biz_steady_now() + apr_time_from_sec(LANE_SECONDS);
     int n = 0;
 
-    while (n < OUTBOX_BATCH && !*stopping && !is_paused(l)) {
+    while (n < OUTBOX_BATCH && !*stopping && !is_paused(l) && biz_steady_now() < end) {
         apr_pool_clear(pool);
         status = work_one(o, l, pool);
         if (status != APR_SUCCESS) {

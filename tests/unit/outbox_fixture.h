@@ -158,6 +158,7 @@ static inline const char *put_old(const char *kind, const char *recipient, const
     store_doc *row = store_doc_new(pool, COLL_OUTBOX);
 
     store_set_str(row, OUTBOX_KIND, kind);
+    store_set_str(row, OUTBOX_CHANNEL, OUTBOX_MAIL);
     store_set_str(row, OUTBOX_STATE, "queued");
     store_set_time(row, OUTBOX_DUE_AT, now - apr_time_from_sec(seconds));
     store_set_int(row, OUTBOX_TRIES, 0);

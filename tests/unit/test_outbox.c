@@ -127,7 +127,6 @@ static void the_latest_link_alone_is_good(void **state)
     /* A row that was held up until a newer one was sent. */
     first = put_old(OUTBOX_FORGOT, "ann@example.net", NULL, NULL, 15);
     assert_int_equal(work(o), 1);
-    assert_string_equal(state_of(first), "dropped");
     assert_null(mail_of(first));
     assert_int_equal(store_bool(token_doc(COLL_RESET_TOKENS, late), RESET_USED), 0);
 }
@@ -450,6 +449,77 @@ static void refusals_and_delays_of_a_server(void **state)
     child_stop(&server);
 }
 
+static void a_batch_goes_over_one_connection(void **state)
+{
+    const char *argv[] = {"python3", "tests/lib/smtpd.py", path_of("journal"), NULL};
+    child server = child_start(argv, "");
+    outbox *o = worker(apr_psprintf(pool, "smtp://127.0.0.1:%d", server.port));
+    char *journal;
+
+    for (int i = 0; i < OUTBOX_BATCH; i++) {
+        const char *address = apr_psprintf(pool, "u%d@example.net", i);
+
+        add_user(address);
+        put_row(OUTBOX_FORGOT, address, NULL);
+    }
+    assert_int_equal(work(o), OUTBOX_BATCH);
+    assert_int_equal(work(o), 0); /* says goodbye */
+    child_stop(&server);
+    journal = file_text(path_of("journal"));
+    assert_int_equal(count_of(journal, "\"message\""), OUTBOX_BATCH);
+    assert_int_equal(count_of(journal, "\"connect\""), 1);
+    free(journal);
+}
+
+/* Rows beyond number: a claim walks an index, whatever waits behind the row that it takes. */
+static void a_claim_among_a_hundred_thousand(void **state)
+{
+    const char *more =
+        apr_psprintf(pool,
+                     "python3 -c \"import sqlite3; db = sqlite3.connect('%s/store.db'); "
+                     "columns = [r[1] for r in db.execute('PRAGMA table_info(outbox)')]; "
+                     "other = ','.join(c for c in columns if c != '_id'); "
+                     "db.execute('WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n "
+                     "WHERE i < 100000) INSERT INTO outbox(_id,' + other + ') SELECT "
+                     "substr(o._id, 1, 20) || printf(\\\"%%010d\\\", i),' + other + "
+                     "' FROM outbox o, n'); db.commit()\"",
+                     folder);
+    store_cond conds[] = {STORE_EQ_STR(OUTBOX_STATE, "queued"),
+                          STORE_EQ_STR(OUTBOX_CHANNEL, OUTBOX_MAIL),
+                          STORE_LE_TIME(OUTBOX_DUE_AT, apr_time_now())};
+    store_query query = {.coll = COLL_OUTBOX,
+                         .index = "outbox_channel_due",
+                         .conds = conds,
+                         .n_conds = COUNT(conds)};
+    store_change changes[] = {STORE_SET_TIME(OUTBOX_DUE_AT, apr_time_now() + 3600000000)};
+    apr_time_t begin;
+    store_doc *row;
+
+    put_old(OUTBOX_FORGOT, "nobody@example.net", NULL, NULL, 100);
+    assert_int_equal(system(more), 0);
+    assert_int_equal(count(COLL_OUTBOX), 100001);
+    assert_int_equal(work(worker("off")), OUTBOX_BATCH);
+    begin = apr_time_now();
+    for (int i = 0; i < 50; i++)
+        assert_ok(store_claim(st, pool, &query, changes, 1, &row));
+    begin = apr_time_now() - begin;
+    print_message("a claim among 100001 rows took %d us\n", (int)(begin / 50));
+    assert_true(begin / 50 < apr_time_from_msec(50));
+}
+
+/* As a server writes it that is still to be upgraded. */
+static void a_row_of_an_older_version_is_a_mail(void **state)
+{
+    const char *id = put_row(OUTBOX_FORGOT, "nobody@example.net", NULL);
+    store_change none[] = {STORE_SET_NULL(OUTBOX_CHANNEL)};
+    outbox *o = worker(NULL);
+
+    assert_ok(store_update(st, pool, COLL_OUTBOX, id, NULL, 0, none, 1, NULL));
+    assert_int_equal(work(o), 1);
+    assert_string_equal(state_of(id), "dropped");
+    assert_string_equal(store_str(row_of(id), OUTBOX_CHANNEL), OUTBOX_MAIL);
+}
+
 static void a_server_that_is_away_is_not_asked_for_each_row(void **state)
 {
     outbox *o = worker("smtp://127.0.0.1:1"); /* nobody listens */
@@ -572,6 +642,9 @@ int main(void)
         OUTBOX_TEST(without_a_transport_rows_are_skipped),
         OUTBOX_TEST(a_broken_transport_costs_no_tries),
         OUTBOX_TEST(refusals_and_delays_of_a_server),
+        OUTBOX_TEST(a_batch_goes_over_one_connection),
+        OUTBOX_TEST(a_claim_among_a_hundred_thousand),
+        OUTBOX_TEST(a_row_of_an_older_version_is_a_mail),
         OUTBOX_TEST(a_server_that_is_away_is_not_asked_for_each_row),
         OUTBOX_TEST(a_leased_row_is_left_alone),
         OUTBOX_TEST(work_stops_between_rows),

@@ -5,7 +5,7 @@
 #include <pthread.h>
 #include <time.h>
 
-enum { USERS = 100, KILLS = 40 };
+enum { USERS = 500, KILLS = 40 };
 
 /* Two rows for each of many users; their ids. */
 static const char **many_rows(void)
