@@ -43,6 +43,15 @@ static const struct {
     {"Session", "expires_at", "instant", "Unless it is used before"},
     {"Session", "current", "boolean", "The one that asks"},
 
+    {"MailTemplate", "name", "string", NULL},
+    {"MailTemplate", "description", "string", "When it is sent"},
+    {"MailTemplate", "overridden", "boolean", "Something of it is this operator's own"},
+
+    {"MailPreview", "subject", "string", NULL},
+    {"MailPreview", "preheader", "string", "What lists of mails show behind the subject"},
+    {"MailPreview", "html", "string", "Show it in a frame without scripts"},
+    {"MailPreview", "text", "string", NULL},
+
     {"Account", "id", "string", "Opaque; sorts by time"},
     {"Account", "email", "email", NULL},
     {"Account", "name", "string", NULL},

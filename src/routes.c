@@ -46,6 +46,14 @@ enum { NAME_CHARS = 120 };
         "work", BIZ_FIELD_TOKEN, BIZ_NULLABLE, 0, 0, NULL                                          \
     }
 
+#define SCENARIOS "short|long|hostile|least"
+static const biz_field mail_preview_fields[] = {{"locale", BIZ_FIELD_LOCALE, 0, 0, 0, NULL},
+                                                {"scenario", BIZ_FIELD_CHOICE, 0, 0, 0, SCENARIOS},
+                                                {"data", BIZ_FIELD_OBJECT, 0, 0, 0, NULL},
+                                                {0}};
+static const biz_field mail_test_fields[] = {{"to", BIZ_FIELD_EMAIL, BIZ_REQUIRED, 0, 0, NULL},
+                                             {"locale", BIZ_FIELD_LOCALE, 0, 0, 0, NULL},
+                                             {0}};
 static const biz_field register_fields[] = {
     WORK_FIELD,
     {"email", BIZ_FIELD_EMAIL, BIZ_REQUIRED, 0, 0, NULL},
@@ -288,6 +296,13 @@ const biz_route biz_routes[] = {
      BIZ_CAN(INVALID_STATE) | BIZ_CAN(CONFLICT)},
     {"POST", API "/admin/users/{id}/unlock", admin_user_unlock, BIZ_ADMIN, BIZ_PERSONAL, NULL,
      "Forget an account's wrong passwords and codes", "=unlocked", 0},
+    {"GET", API "/admin/email-templates", admin_mails, BIZ_ADMIN, BIZ_PERSONAL | BIZ_LIST, NULL,
+     "The mails that this server sends", "[]MailTemplate", 0},
+    {"POST", API "/admin/email-templates/{name}/preview", admin_mail_preview, BIZ_ADMIN,
+     BIZ_PERSONAL, mail_preview_fields, "A mail with made-up data, or with some of yours",
+     "MailPreview", 0},
+    {"POST", API "/admin/email-templates/{name}/test", admin_mail_test, BIZ_ADMIN, BIZ_PERSONAL,
+     mail_test_fields, "Send a mail with made-up data to an address", "=queued", 0},
 
     /* Integrations */
     {"GET", API "/integrations/status", integrations_status, BIZ_ANYONE, 0, NULL,

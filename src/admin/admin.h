@@ -13,5 +13,9 @@ biz_code admin_webhook_events(biz_req *req, biz_reply *reply);
 biz_code admin_webhook_replay(biz_req *req, biz_reply *reply);
 /* voice.c */
 biz_code admin_voice(biz_req *req, biz_reply *reply);
+/* mails.c */
+biz_code admin_mails(biz_req *req, biz_reply *reply);
+biz_code admin_mail_preview(biz_req *req, biz_reply *reply);
+biz_code admin_mail_test(biz_req *req, biz_reply *reply);
 
 #endif

@@ -86,10 +86,11 @@ biz_code biz_code_for_status(int status);    /* the code for an error that Apach
 typedef struct biz_env {
     const biz_settings *settings;
     struct store *store;
-    const struct biz_keys *keys;         /* auth/keys.h */
-    const struct biz_registry *registry; /* integrations/registry.h */
-    const struct clients *clients;       /* integrations/client.h */
-    const struct biz_openapi *openapi;   /* openapi.h */
+    const struct biz_keys *keys;            /* auth/keys.h */
+    const struct biz_registry *registry;    /* integrations/registry.h */
+    const struct clients *clients;          /* integrations/client.h */
+    const struct biz_openapi *openapi;      /* openapi.h */
+    const struct mail_templates *templates; /* mail/mail.h */
     biz_shared *shared;
     struct biz_audit *audit; /* audit/audit.h */
     struct biz_seen *seen;   /* auth/seen.h */

@@ -63,6 +63,7 @@ static void open_business(apr_pool_t *pchild, business *b)
     b->env.clients = b->clients;
     clients_set_workers(b->clients, threads() * daemons());
     b->env.openapi = b->openapi;
+    b->env.templates = b->templates;
     b->env.shared = bizapi.shared;
     b->env.seen = bizapi.seen;
     b->env.hash_places = processors();

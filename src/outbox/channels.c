@@ -127,18 +127,13 @@ static job_end mail_leaves(void *way, job *j)
                               .reply_to =
                                   mail_address_of(j->pool, biz_brand(j->settings, "email", NULL)),
                               .date = store_time(j->row, STORE_CREATED_AT)};
-    mail_rendered rendered;
     mail_result result;
     const char *post;
 
-    if (mail_render(j->pool, j->templates, j->settings, j->template, j->locale, j->values,
-                    &rendered, &j->why) != APR_SUCCESS) {
-        return JOB_DEAD;
-    }
-    if (add_link(j, &rendered) != JOB_READY) {
+    if (add_link(j, &j->mail) != JOB_READY) {
         return JOB_STORE;
     }
-    result = mail_send(way, j->pool, &envelope, &rendered, &post, &j->why);
+    result = mail_send(way, j->pool, &envelope, &j->mail, &post, &j->why);
     return result == MAIL_POST ? post_mail(j, post) : mail_end(j, result);
 }
 

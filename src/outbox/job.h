@@ -40,8 +40,8 @@ typedef struct {
     /* What kinds.c finds, where it answers JOB_READY. */
     const char *to, *to_name; /* push: a device's id, NULL for all devices */
     const char *zone;         /* where the reader is */
-    const char *template, *locale;
-    apr_table_t *values;             /* mail */
+    const char *locale;
+    mail_rendered mail;              /* mail */
     const char *title, *text, *link; /* the others; text is never NULL there */
 
     /* What the end leaves. */

@@ -10,7 +10,7 @@
 #include "core/crypto.h"
 #include "core/locale.h"
 #include "core/random.h"
-#include "core/time.h"
+#include "mail/render.h"
 
 #define MINUTES(n) apr_time_from_sec((n)*60)
 
@@ -205,58 +205,6 @@ static job_end supersede(job *j, const char *user_id, apr_time_t expires_at, con
 
 /* ---- what the mail says ---- */
 
-/* The locale to write dates in: the user's, where the template speaks that language. */
-static const char *date_locale(const job *j)
-{
-    const char *lang = mail_template_lang(j->pool, j->templates, j->template, j->locale);
-    size_t len = strcspn(lang, "-");
-
-    return j->locale && strncmp(j->locale, lang, len) == 0 &&
-                   (j->locale[len] == '\0' || j->locale[len] == '-')
-               ? j->locale
-               : lang;
-}
-
-/* The mail is for this user, at the address that is stored, never at the one that was typed. */
-static job_end mail_to(job *j, const store_doc *user, const char *template)
-{
-    const char *zone = store_str(user, USER_TIMEZONE), *when;
-    apr_time_t made = store_time(j->row, STORE_CREATED_AT);
-
-    j->template = template;
-    j->to = store_str(user, USER_EMAIL);
-    j->to_name = store_str(user, USER_NAME);
-    j->locale = store_str(user, USER_LOCALE);
-    if (!j->locale) {
-        j->locale = biz_brand(j->settings, "locale", "en");
-    }
-    if (!zone || !biz_zone_is_known(zone)) {
-        zone = biz_brand(j->settings, "timezone", "UTC");
-    }
-    j->zone = zone;
-    when = biz_format_instant(j->pool, made, date_locale(j), zone);
-    j->values = apr_table_make(j->pool, 8);
-    apr_table_setn(j->values, "requested_at", when ? when : biz_time_format(j->pool, made));
-    apr_table_setn(j->values, "requested_short",
-                   biz_format_short(j->pool, made, date_locale(j), zone));
-    if (j->to_name) {
-        apr_table_setn(j->values, "user_name", j->to_name);
-    }
-    return JOB_READY;
-}
-
-static void set_link(job *j, const char *page, const char *token)
-{
-    apr_table_setn(j->values, "link_url",
-                   apr_pstrcat(j->pool, j->settings->frontend_url, page, token ? "#token=" : NULL,
-                               token, NULL));
-}
-
-static void set_number(job *j, const char *name, int n)
-{
-    apr_table_setn(j->values, name, apr_itoa(j->pool, n));
-}
-
 /* A text of the row's data, NULL where it is not there or no JSON. */
 static const char *data_of(const job *j, const char *key)
 {
@@ -270,13 +218,37 @@ static const char *data_of(const job *j, const char *key)
     return biz_json_str(json, key);
 }
 
-static void set_ip(job *j)
+/* The mail is for this user, at the address that is stored, never at the one that was typed. */
+static mail_reader reader_of(job *j, const store_doc *user)
 {
-    const char *ip = data_of(j, "ip");
-
-    if (ip) {
-        apr_table_setn(j->values, "ip", ip);
+    j->to = store_str(user, USER_EMAIL);
+    j->to_name = store_str(user, USER_NAME);
+    j->locale = store_str(user, USER_LOCALE);
+    j->zone = store_str(user, USER_TIMEZONE);
+    if (!j->zone || !biz_zone_is_known(j->zone)) {
+        j->zone = biz_brand(j->settings, "timezone", "UTC");
     }
+    return (mail_reader){.templates = j->templates,
+                         .settings = j->settings,
+                         .locale = j->locale,
+                         .timezone = j->zone,
+                         .name = j->to_name,
+                         .email = j->to};
+}
+
+static mail_account account_of(job *j, const char *page, const char *token, int valid_for)
+{
+    return (mail_account){.url = apr_pstrcat(j->pool, j->settings->frontend_url, page,
+                                             token ? "#token=" : NULL, token, NULL),
+                          .valid_for = valid_for,
+                          .at = store_time(j->row, STORE_CREATED_AT),
+                          .ip = data_of(j, "ip")};
+}
+
+/* What a renderer's answer means for the row; j->why is set by it. */
+static job_end rendered(apr_status_t status)
+{
+    return status == APR_SUCCESS ? JOB_READY : JOB_DEAD;
 }
 
 /* ---- the kinds ---- */
@@ -287,6 +259,8 @@ static job_end forgot(job *j)
     const char *token, *stored;
     store_doc *user;
     job_end end;
+    mail_reader reader;
+    mail_account account;
 
     if (j->now >= expires_at) {
         return job_ends(j, JOB_DROPPED, "the link would have expired");
@@ -301,11 +275,9 @@ static job_end forgot(job *j)
         (end = supersede(j, store_doc_id(user), expires_at, stored)) != JOB_READY) {
         return end;
     }
-    mail_to(j, user, "password_reset");
-    set_link(j, reset_page, token);
-    set_number(j, "valid_minutes", RESET_TOKEN_MINUTES);
-    set_ip(j);
-    return JOB_READY;
+    reader = reader_of(j, user);
+    account = account_of(j, reset_page, token, RESET_TOKEN_MINUTES);
+    return rendered(render_password_reset(j->pool, &reader, &account, &j->mail, &j->why));
 }
 
 /* The mail with which a user shows that the address is his. */
@@ -314,6 +286,8 @@ static job_end verify(job *j, const store_doc *user)
     apr_time_t expires_at = store_time(j->row, STORE_CREATED_AT) + MINUTES(60 * VERIFY_TOKEN_HOURS);
     const char *token, *stored;
     job_end end;
+    mail_reader reader;
+    mail_account account;
 
     if (store_bool(user, USER_EMAIL_VERIFIED)) {
         return job_ends(j, JOB_DROPPED, "the address is confirmed already");
@@ -331,10 +305,9 @@ static job_end verify(job *j, const store_doc *user)
     if (end != JOB_READY) {
         return end;
     }
-    mail_to(j, user, "verify_email");
-    set_link(j, verify_page, token);
-    set_number(j, "valid_hours", VERIFY_TOKEN_HOURS);
-    return JOB_READY;
+    reader = reader_of(j, user);
+    account = account_of(j, verify_page, token, VERIFY_TOKEN_HOURS);
+    return rendered(render_verify_email(j->pool, &reader, &account, &j->mail, &j->why));
 }
 
 /* The row was written before the user, with the id that the user would get. */
@@ -343,6 +316,8 @@ static job_end registered(job *j)
     const char *id = store_str(j->row, OUTBOX_USER_ID);
     store_doc *user;
     job_end end = user_of_address(j, &user);
+    mail_reader reader;
+    mail_account account;
 
     if (!id) {
         return job_ends(j, JOB_DEAD, "the row has no user");
@@ -366,9 +341,9 @@ static job_end registered(job *j)
     if (j->is_off) {
         return JOB_SKIPPED;
     }
-    mail_to(j, user, "account_exists");
-    set_link(j, reset_page, NULL);
-    return JOB_READY;
+    reader = reader_of(j, user);
+    account = account_of(j, reset_page, NULL, 0);
+    return rendered(render_account_exists(j->pool, &reader, &account, &j->mail, &j->why));
 }
 
 static job_end resend(job *j)
@@ -385,6 +360,8 @@ static job_end notice(job *j)
     const char *detail = data_of(j, "detail"), *device = data_of(j, "device");
     store_doc *user;
     apr_status_t status;
+    mail_reader reader;
+    mail_account account;
 
     if (!id || !event) {
         return job_ends(j, JOB_DEAD, id ? "the row has no event" : "the row has no user");
@@ -399,13 +376,24 @@ static job_end notice(job *j)
     if (j->is_off) {
         return JOB_SKIPPED;
     }
-    mail_to(j, user, apr_pstrcat(j->pool, "security_notice.", event, NULL));
-    if (detail || device) {
-        apr_table_setn(j->values, "detail", detail ? detail : device);
+    reader = reader_of(j, user);
+    account = account_of(j, reset_page, NULL, 0);
+    return rendered(render_security_notice(j->pool, &reader, event, &account,
+                                           detail ? detail : device, &j->mail, &j->why));
+}
+
+/* One of our mails with made-up data, so that somebody sees it where it will be read. */
+static job_end sample(job *j)
+{
+    const char *name = data_of(j, "name");
+    mail_reader reader = {
+        .templates = j->templates, .settings = j->settings, .locale = data_of(j, "locale")};
+
+    j->to = store_str(j->row, OUTBOX_RECIPIENT);
+    if (!j->to || !name) {
+        return job_ends(j, JOB_DEAD, "the row has no recipient, or no mail");
     }
-    set_link(j, reset_page, NULL);
-    set_ip(j);
-    return JOB_READY;
+    return rendered(mail_sample(j->pool, &reader, name, MAIL_SHORT, &j->mail, &j->why));
 }
 
 /* A text that says all by itself, for the channels that carry no mail. */
@@ -446,6 +434,7 @@ static const struct {
              {OUTBOX_REGISTER, registered, KIND_MUST | KIND_TWICE, 1},
              {OUTBOX_RESEND, resend, KIND_MUST | KIND_TWICE, 1},
              {OUTBOX_NOTICE, notice, KIND_MUST | KIND_TWICE, 1},
+             {OUTBOX_SAMPLE, sample, KIND_MUST | KIND_TWICE, 1},
              {OUTBOX_TEXT, text, 0, 0}};
 
 job_end job_prepare(job *j)

@@ -21,6 +21,7 @@
 #define OUTBOX_REGISTER "register"      /* user_id: the user this request would have made */
 #define OUTBOX_RESEND "resend_verification"
 #define OUTBOX_NOTICE "security_notice" /* user_id; data {"event":"password_changed", "ip":...} */
+#define OUTBOX_SAMPLE "sample_mail"     /* recipient; data {"name":"invoice_sent", "locale":"de"} */
 #define OUTBOX_TEXT "text" /* sms, push, voice: data {"text":..., "title":..., "link":...} */
 
 /* Channels. */

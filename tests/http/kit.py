@@ -43,6 +43,7 @@ EMAIL, PASSWORD_FIELD, NEW_PASSWORD, TOKEN, LINE, PHONE, LOCALE, ZONE = (
 BOOL = "bool"
 CHOICE = "choice"  # each list of choices has these of ours
 APP_CODE, RECOVERY_CODE, OBJECT = "app_code", "recovery_code", "object"
+SCENARIO = "scenario"
 
 
 class Route:
@@ -62,8 +63,8 @@ class Route:
     @property
     def url(self):
         """A path that can be asked for."""
-        return self.path.replace("{id}", "ses_" + "0" * 26).replace("{token}", "x").replace(
-            "{name}", "stripe")
+        return (self.path.replace("{id}", "ses_" + "0" * 26).replace("{token}", "x")
+                .replace("templates/{name}", "templates/invoice_sent").replace("{name}", "stripe"))
 
     def good_body(self):
         return {name: GOOD[kind] for name, (kind, _, _) in self.fields.items()}
@@ -72,7 +73,7 @@ class Route:
 GOOD = {EMAIL: "nobody@people.test", PASSWORD_FIELD: PASSWORD, NEW_PASSWORD: PASSWORD,
         TOKEN: "A" * 43, LINE: "Nora Body", PHONE: "+4930123456", LOCALE: "de",
         ZONE: "Europe/Berlin", APP_CODE: "123456", RECOVERY_CODE: "7k3nq-x0r8w", OBJECT: {},
-        BOOL: True, CHOICE: "customer"}
+        BOOL: True, CHOICE: "customer", SCENARIO: "long"}
 SPOKEN, VOICE = "spoken text", "voice"
 GOOD.update({SPOKEN: "Good morning,\nNora.", VOICE: "21m00Tcm4TlvDq8ikWAM"})
 
@@ -146,6 +147,12 @@ ROUTES = [
         "disabled": (BOOL, False, False), **_profile}),
     Route("DELETE", "/admin/users/{id}", "admin"),
     Route("POST", "/admin/users/{id}/unlock", "admin"),
+    Route("GET", "/admin/email-templates", "admin"),
+    Route("POST", "/admin/email-templates/{name}/preview", "admin", fields={
+        "locale": (LOCALE, False, False), "scenario": (SCENARIO, False, False),
+        "data": (OBJECT, False, False)}),
+    Route("POST", "/admin/email-templates/{name}/test", "admin", fields={
+        "to": (EMAIL, True, False), "locale": (LOCALE, False, False)}),
     Route("GET", "/integrations/status"),
     Route("GET", "/portal/notifications", "signed in"),
     Route("PUT", "/portal/notifications", "signed in", own=True, fields=dict.fromkeys(

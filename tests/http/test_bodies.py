@@ -404,6 +404,7 @@ WRONG_TEXTS = {
                 "\u0666\u0667\u0668", "tel:+4930123456", "+4930123456\n"],
     kit.LOCALE: ["", "x", "english", "en_US.UTF-8", "../../etc/passwd", "en US", "e\u0301n",
                  "a" * 200],
+    kit.SCENARIO: ["", "endless", "short|long", "LONG"],
     kit.CHOICE: ["", " ", "nobody", "customer|staff", "Customer", "customer "],
     kit.ZONE: ["", "Mars/X", "Europe/berlin ", "../../etc/passwd", "UTC+1", "/etc/localtime",
                "Europe", "Europe/", "GMT+25", "A" * 300],

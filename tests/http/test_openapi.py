@@ -9,8 +9,8 @@ import document
 import leaks
 from harness import REPO, check_leaks, Server
 import kit
-from kit import (BOOL, ROUTES, LINE, LOCALE, NEW_PASSWORD, OBJECT, PASSWORD_FIELD, TOKEN, ZONE, check_headers,
-                 routes_of_source)
+from kit import (BOOL, OBJECT, ROUTES, LINE, LOCALE, NEW_PASSWORD, PASSWORD_FIELD, TOKEN, ZONE,
+                 check_headers, routes_of_source)
 
 SERVER = {"conf": "BizApiPublicURL https://API.Example.test:443/base/",
           "vhosts": {"other.test": ""}}

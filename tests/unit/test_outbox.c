@@ -319,6 +319,22 @@ static void dates_are_those_of_the_user(void **state)
     assert_non_null(strstr(mail_of(id), "day "));
 }
 
+static void a_sample_goes_where_it_is_sent(void **state)
+{
+    const char *good = put_old(OUTBOX_SAMPLE, "ann@example.net", NULL,
+                               "{\"name\":\"booking_confirmation\",\"locale\":\"de\"}", 0);
+    const char *unknown = put_old(OUTBOX_SAMPLE, "ann@example.net", NULL,
+                                  "{\"name\":\"moon_landing\",\"locale\":null}", 0);
+    const char *nobody = put_old(OUTBOX_SAMPLE, NULL, NULL, "{\"name\":\"invoice_sent\"}", 0);
+
+    assert_int_equal(work(worker(NULL)), 3);
+    assert_string_equal(state_of(good), "sent");
+    assert_non_null(strstr(mail_of(good), "To: ann@example.net\r\n"));
+    assert_non_null(strstr(mail_of(good), "Content-Type: text/calendar; charset=utf-8; method="));
+    assert_string_equal(state_of(unknown), "dead");
+    assert_string_equal(state_of(nobody), "dead");
+}
+
 /* ---- what cannot be sent ---- */
 
 static void poison_does_not_stop_the_queue(void **state)
@@ -637,6 +653,7 @@ int main(void)
         OUTBOX_TEST(a_link_to_confirm_can_be_asked_for_again),
         OUTBOX_TEST(users_are_told_what_happened),
         OUTBOX_TEST(dates_are_those_of_the_user),
+        OUTBOX_TEST(a_sample_goes_where_it_is_sent),
         OUTBOX_TEST(poison_does_not_stop_the_queue),
         OUTBOX_TEST(a_row_that_kills_its_workers_dies),
         OUTBOX_TEST(without_a_transport_rows_are_skipped),
