@@ -18,14 +18,14 @@ def call(admin, method, path, **more):
 
 
 def preview(admin, name, **body):
-    return call(admin, "POST", f"{TEMPLATES}/{name}/preview", json=body)
+    return call(admin, "POST", f"/admin/email-templates/{name}/preview", json=body)
 
 
 def test_only_admins(server):
     for person in (Person(server), Admin(server, "staff")):
         check_error(call(person, "GET", TEMPLATES), 403, "FORBIDDEN")
         check_error(preview(person, "invoice_sent"), 403, "FORBIDDEN")
-        check_error(call(person, "POST", f"{TEMPLATES}/invoice_sent/test",
+        check_error(call(person, "POST", f"/admin/email-templates/invoice_sent/test",
                          json={"to": address()}), 403, "FORBIDDEN")
     check_error(server.api().get(TEMPLATES), 401, "UNAUTHENTICATED")
 
@@ -95,7 +95,7 @@ def test_what_cannot_be_previewed(admin, name, body, status, code, param):
 
 def test_one_to_an_address(server, admin):
     to = address("proof")
-    answer = call(admin, "POST", f"{TEMPLATES}/booking_cancelled/test", json={"to": to,
+    answer = call(admin, "POST", f"/admin/email-templates/booking_cancelled/test", json={"to": to,
                                                                              "locale": "de"})
     assert answer.status == 200 and answer.data == {"status": "queued"}
     mail = server.mail.wait(to)
@@ -103,6 +103,6 @@ def test_one_to_an_address(server, admin):
     kinds = [p.get_content_type() for p in mail.walk()]
     assert "text/calendar" in kinds and "application/ics" in kinds
     assert re.fullmatch(r"<obx_\w+@.+>", mail["Message-ID"])
-    check_error(call(admin, "POST", f"{TEMPLATES}/no_such/test", json={"to": to}), 404, "NOT_FOUND")
-    check_error(call(admin, "POST", f"{TEMPLATES}/invoice_sent/test", json={"to": "nobody"}), 422,
+    check_error(call(admin, "POST", f"/admin/email-templates/no_such/test", json={"to": to}), 404, "NOT_FOUND")
+    check_error(call(admin, "POST", f"/admin/email-templates/invoice_sent/test", json={"to": "nobody"}), 422,
                 "VALIDATION_FAILED", "to")
