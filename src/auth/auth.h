@@ -17,6 +17,9 @@ enum {
  * changes something) ORIGIN_NOT_ALLOWED. Looks at the store each time, so that a
  * logout holds from the next request on in every process. */
 biz_code auth_identify(biz_req *req, biz_reply *reply);
+/* 1 where BizApiRequireMfa names that user's role and there is no second factor yet: until there
+ * is, nothing is open but the way to one. */
+int auth_must_enrol(const biz_req *req);
 /* Whether that user may call a route. FORBIDDEN, MFA_REQUIRED. */
 biz_code auth_permit(biz_req *req, biz_reply *reply, biz_who who);
 

@@ -84,10 +84,10 @@ static void note_refusal(biz_req *req)
     audit_note(req, "authz_fail", store_doc_id(req->user), biz_json_text(req->pool, details, NULL));
 }
 
-/* BizApiRequireMfa names the role, and no factor is there yet. */
-static int must_enrol(const biz_req *req, const char *role)
+int auth_must_enrol(const biz_req *req)
 {
     const apr_array_header_t *roles = req->env->settings->require_mfa;
+    const char *role = store_str(req->user, USER_ROLE);
     int i;
 
     for (i = 0; !store_bool(req->user, USER_MFA_ENABLED) && i < roles->nelts; i++)
@@ -105,7 +105,7 @@ biz_code auth_permit(biz_req *req, biz_reply *reply, biz_who who)
         note_refusal(req);
         return biz_fail(reply, BIZ_FORBIDDEN, NULL, NULL);
     }
-    if (!(req->route->flags & BIZ_ENROLS) && must_enrol(req, role)) {
+    if (!(req->route->flags & BIZ_ENROLS) && auth_must_enrol(req)) {
         note_refusal(req);
         return biz_fail(reply, BIZ_MFA_REQUIRED, NULL, NULL);
     }

@@ -11,6 +11,8 @@
 
 #include "auth/auth.h"
 
+APLOG_USE_MODULE(bizapi);
+
 #define TYPE "BizApi"
 
 typedef struct {
@@ -48,6 +50,13 @@ static biz_code identify(request_rec *r)
     bizapi_log_for(NULL);
     if (reply.code != BIZ_OK)
         return reply.code;
+    if (auth_must_enrol(req)) {
+        ap_log_rerror(APLOG_MARK, APLOG_INFO, 0, r,
+                      BZ(1012) "%s may not enter %s before there is a second factor "
+                               "(BizApiRequireMfa)",
+                      store_doc_id(req->user), r->uri);
+        return BIZ_MFA_REQUIRED;
+    }
     found = apr_palloc(r->pool, sizeof(*found));
     found->user = req->user;
     found->session = req->session;

@@ -205,6 +205,22 @@ def test_two_factors(server):
     assert page(server, "/both/", cookie=person.cookie).status == 401
 
 
+def test_who_has_yet_to_set_up_a_factor(make_server):
+    """BizApiRequireMfa holds here as it does in the API."""
+    server = make_server(modules=("authn_core", "authz_user"), may=SERVER["may"],
+                         conf=f"BizApiRequireMfa staff\n{LOCATIONS_ALL}")
+    (server.root / "htdocs/all").mkdir()
+    (server.root / "htdocs/all/index.html").write_text("x")
+    customer, person = Visitor(server), Visitor(server)
+    server.ctl("user", "set-role", person.email, "staff")
+    person.login()
+    assert page(server, "/all/", cookie=customer.cookie).status == 200
+    answer = page(server, "/all/", cookie=person.cookie)
+    assert answer.status == 403 and "BZ1012" in server.log_text()
+    set_up(person)
+    assert page(server, "/all/", cookie=person.cookie).status == 200
+
+
 def test_a_sign_in_with_an_app(server):
     """A new password does not go round the second factor (the reset signs nobody in), and
     Require bizapi-mfa takes whoever came by it."""
