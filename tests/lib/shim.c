@@ -1,12 +1,16 @@
 /* shim.c: comes into the tests' Apache by LD_PRELOAD (kit.py: Shim) and is no part of the
- * product. Two things that cannot be seen or done from outside:
+ * product. Things that cannot be seen or done from outside:
  *
  *   SHIM_KILL   a file: while it is there, the process that is about to write the first byte of an
  *               HTTP answer removes it and kills itself: after all commits, before the answer
- *   SHIM_COUNT  a file: gets a byte for each ECDSA signature that is checked */
+ *   SHIM_COUNT  a file: gets a byte for each ECDSA signature that is checked
+ *
+ * And it mends libfaketime behind it, which takes every wait for one by the wall clock, so that
+ * waits by the steady clock end at once or late. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,4 +46,19 @@ int ECDSA_do_verify(const unsigned char *digest, int len, const void *signature,
         close(fd);
     }
     return real(digest, len, signature, key);
+}
+
+typedef int (*wait_fn)(pthread_cond_t *, pthread_mutex_t *, const struct timespec *);
+
+int pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *lock,
+                           const struct timespec *until)
+{
+    enum { STEADY = 2 }; /* glibc's mark in __wrefs: made with CLOCK_MONOTONIC */
+    static wait_fn next, libc;
+
+    if (!next)
+        *(void **)&next = dlsym(RTLD_NEXT, "pthread_cond_timedwait");
+    if (!libc)
+        *(void **)&libc = dlsym(dlopen("libc.so.6", RTLD_LAZY), "pthread_cond_timedwait");
+    return (cond->__data.__wrefs & STEADY ? libc : next)(cond, lock, until);
 }
