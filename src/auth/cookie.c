@@ -97,12 +97,22 @@ static int is_cross_site(const biz_req *req)
     return site != NULL && !strcasecmp(site, "cross-site");
 }
 
+/* A GET that becomes a WebSocket does what it likes, and a sibling host's page may send it. h2c is
+ * the same request in another protocol. */
+static int only_reads(const biz_req *req)
+{
+    const char *upgrade = req->header(req, "Upgrade");
+
+    return (!strcmp(req->method, "GET") || !strcmp(req->method, "HEAD") ||
+            !strcmp(req->method, "OPTIONS")) &&
+           (upgrade == NULL || !strcasecmp(upgrade, "h2c"));
+}
+
 biz_code cookie_check_origin(const biz_req *req, biz_reply *reply)
 {
     const char *origin = req->header(req, "Origin");
 
-    if (!strcmp(req->method, "GET") || !strcmp(req->method, "HEAD") ||
-        !strcmp(req->method, "OPTIONS"))
+    if (only_reads(req))
         return BIZ_OK;
     if (origin == NULL || is_cross_site(req) || !is_ours(req, origin))
         return refuse(req, reply);
