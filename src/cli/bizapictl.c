@@ -99,6 +99,13 @@ static const cli_command commands[] = {
      "log that was put back as a whole. Needs the keys' folder."},
     {"audit export", NULL, "Write the audit log to stdout, oldest first", cmd_audit_export, 0, 0,
      opts_audit_export, "The export is itself an event of the log."},
+    {"integrations test", "[NAME]", "Ask the services of others, or one of them, whether they work",
+     cmd_integrations_test, 0, 1, opts_integrations_test,
+     "One harmless question to each service that has its variables; nothing is sent, charged or\n"
+     "changed. Secrets and addresses are those of the environment, and of --conf. On Debian:\n"
+     "  sudo sh -c '. /etc/apache2/envvars; bizapictl integrations test --conf "
+     "/etc/apache2/mods-enabled/bizapi.conf'\n"
+     "Exit status 1 where one of them does not work."},
     {"keys list", NULL, "List the keys that sign access tokens, newest first (also: keys)",
      cmd_keys_list, 0, 0, NULL,
      "signs: the one in use. next: signs from the next \"apachectl graceful\" on. accepted: "

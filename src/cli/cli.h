@@ -126,12 +126,13 @@ int cmd_mail_lint(cli *c);
 int cmd_mail_preview(cli *c);
 int cmd_audit_verify(cli *c);
 int cmd_audit_export(cli *c);
+int cmd_integrations_test(cli *c);
 int cmd_keys_list(cli *c);
 int cmd_keys_rotate(cli *c);
 
 extern const cli_option opts_audit_verify[], opts_audit_export[], opts_import_csv[],
     opts_import_htpasswd[], opts_user_add[], opts_user_list[], opts_user_set_password[],
-    opts_import[], opts_copy[], opts_outbox_list[], opts_outbox_retry[], opts_mail_lint[],
-    opts_mail_preview[];
+    opts_import[], opts_copy[], opts_outbox_list[], opts_outbox_retry[], opts_integrations_test[],
+    opts_mail_lint[], opts_mail_preview[];
 
 #endif

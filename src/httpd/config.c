@@ -239,28 +239,15 @@ static int is_secret_name(const char *name)
     return 0;
 }
 
-/* The first line of a file that nobody else may read. */
 static const char *secret_from_file(cmd_parms *cmd, const char *path, const char **value)
 {
-    char *text = apr_pcalloc(cmd->pool, 8193);
-    apr_size_t len = 8192;
-    apr_finfo_t info;
-    apr_file_t *file;
-    apr_status_t status = apr_file_open(&file, path, APR_READ, APR_OS_DEFAULT, cmd->pool);
+    int loose = 0;
+    const char *why = integration_secret_file(cmd->pool, path, value, &loose);
 
-    if (status != APR_SUCCESS)
-        return apr_psprintf(cmd->pool, "cannot be read: %pm", &status);
-    if (apr_file_info_get(&info, APR_FINFO_PROT, file) == APR_SUCCESS &&
-        (info.protection & (APR_GREAD | APR_GWRITE | APR_WREAD | APR_WWRITE)) != 0)
+    if (loose)
         ap_log_error(APLOG_MARK, APLOG_WARNING | APLOG_STARTUP, 0, NULL,
                      BZ(1001) "%s: others may read %s; chmod 600 it", cmd->cmd->name, path);
-    status = apr_file_read_full(file, text, len, &len);
-    apr_file_close(file);
-    text[strcspn(text, "\r\n")] = '\0';
-    if (text[0] == '\0')
-        return "is empty";
-    *value = text;
-    return NULL;
+    return why;
 }
 
 static const char *set_secret(cmd_parms *cmd, void *dummy, const char *name, const char *from)
@@ -417,44 +404,6 @@ static apr_array_header_t *rules_of(apr_pool_t *pool, const server_conf *conf, c
     return rules;
 }
 
-static apr_table_t *secrets_of(apr_pool_t *pool, const server_conf *conf)
-{
-    apr_table_t *secrets = apr_table_make(pool, 8);
-    int i;
-
-    for (i = 0; integration_secrets[i] != NULL; i++) {
-        const char *value = apr_table_get(conf->secrets, integration_secrets[i]);
-
-        if (value == NULL)
-            value = getenv(integration_secrets[i]);
-        if (value != NULL && value[0] != '\0')
-            apr_table_set(secrets, integration_secrets[i], value);
-    }
-    return secrets;
-}
-
-/* The directives, and the variables of those that have none. */
-static apr_table_t *provider_urls_of(apr_pool_t *pool, const server_conf *conf, const char **why)
-{
-    apr_table_t *urls = apr_table_copy(pool, conf->provider_urls);
-    client_host host;
-
-    for (host = 0; host < CLIENT_HOSTS && *why == NULL; host++) {
-        const client_host_info *info = &client_hosts[host];
-        const char *value = info->variable != NULL ? getenv(info->variable) : NULL, *base, *trouble;
-
-        if (value == NULL || value[0] == '\0' || apr_table_get(urls, info->name) != NULL)
-            continue;
-        trouble = client_base_error(pool, value, &base);
-        if (trouble != NULL)
-            *why = apr_psprintf(pool, "the variable %s: '%s': %s", info->variable,
-                                store_url_shown(pool, value), trouble);
-        else
-            apr_table_set(urls, info->name, base);
-    }
-    return urls;
-}
-
 static const char *url_or(apr_pool_t *pool, const char *value, const char *otherwise)
 {
     const char *why;
@@ -488,7 +437,7 @@ biz_settings *bizapi_settings(apr_pool_t *pool, server_rec *s, const char **why)
     set->business = store_url_shown(pool, set->store_url);
     set->frontend_url = url_or(pool, text.frontend_url, "http://localhost:8081");
     set->public_url = url_or(pool, text.public_url, set->frontend_url);
-    set->secrets = secrets_of(pool, conf);
+    set->secrets = integration_secrets_of(pool, conf->secrets);
     set->mail = text.mail != NULL                             ? text.mail
                 : biz_secret(set, "SENDGRID_API_KEY") != NULL ? "sendgrid"
                                                               : "off";
@@ -497,7 +446,7 @@ biz_settings *bizapi_settings(apr_pool_t *pool, server_rec *s, const char **why)
                          ? text.rate_backend
                          : NULL;
     set->brand = conf->brand;
-    set->provider_urls = provider_urls_of(pool, conf, why);
+    set->provider_urls = integration_urls_of(pool, conf->provider_urls, why);
     set->max_body = conf->max_body != 0 ? conf->max_body : MAX_BODY_DEFAULT;
     set->require_verified = conf->require_verified > 0;
     consent_quiet_parse(text.quiet_hours != NULL ? text.quiet_hours : QUIET_DEFAULT,

@@ -80,10 +80,10 @@ static const char *assertion(const biz_env *env, apr_pool_t *pool)
     return biz_jwt_rs256(pool, account->private_key, account->private_key_id, claims);
 }
 
-static void ask_token(fcm *f, apr_pool_t *pool, client_answer *a)
+void fcm_ask_token(const biz_env *env, apr_pool_t *pool, int test, client_answer *a)
 {
     static const char *const headers[] = {"Content-Type: application/x-www-form-urlencoded", NULL};
-    const char *form[] = {"grant_type", GRANT, "assertion", assertion(f->env, pool), NULL};
+    const char *form[] = {"grant_type", GRANT, "assertion", assertion(env, pool), NULL};
     client_request request = {.host = CLIENT_FIREBASE_TOKEN,
                               .method = "POST",
                               .path = "",
@@ -92,6 +92,7 @@ static void ask_token(fcm *f, apr_pool_t *pool, client_answer *a)
                               .harmless = 1,
                               .wants_json = 1,
                               .background = 1,
+                              .test = test,
                               .judge = judge_token};
 
     if (!form[3]) {
@@ -102,7 +103,7 @@ static void ask_token(fcm *f, apr_pool_t *pool, client_answer *a)
     }
     request.body = client_form(pool, form);
     request.body_len = strlen(request.body);
-    client_call(f->env->clients, pool, &request, a);
+    client_call(env->clients, pool, &request, a);
 }
 
 /* The token in use; where `renew`, another than that of *generation. NULL and *a. */
@@ -116,7 +117,7 @@ static const char *token_of(fcm *f, apr_pool_t *pool, unsigned *generation, int 
     if (renew && f->generation == *generation)
         f->until = 0;
     if (!f->token || biz_steady_now() >= f->until) {
-        ask_token(f, pool, a);
+        fcm_ask_token(f->env, pool, 0, a);
         fresh = a->result == CLIENT_ANSWERED && a->status == 200
                     ? biz_json_str(a->json, "access_token")
                     : NULL;

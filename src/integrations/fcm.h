@@ -8,6 +8,9 @@
 typedef struct fcm fcm;
 fcm *fcm_new(apr_pool_t *pool, const biz_env *env);
 
+/* Asks for an access token; `test`: whatever is known about the host. */
+void fcm_ask_token(const biz_env *env, apr_pool_t *pool, int test, client_answer *answer);
+
 typedef struct {
     const char *token; /* the device's */
     const char *id;    /* the row's: a second copy takes the place of the first on the device */

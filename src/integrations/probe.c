@@ -6,6 +6,7 @@
 #include <apr_strings.h>
 
 #include "client.h"
+#include "fcm.h"
 #include "google.h"
 
 typedef struct {
@@ -82,13 +83,16 @@ static const struct {
     int service;
     client_host host;
     void (*ask)(question *q);
-} questions[] = {{INTEGRATION_STRIPE, CLIENT_STRIPE, ask_stripe},
-                 {INTEGRATION_TWILIO, CLIENT_TWILIO, ask_twilio},
-                 {INTEGRATION_SENDGRID, CLIENT_SENDGRID, ask_sendgrid},
-                 {INTEGRATION_GOOGLE_MAPS, CLIENT_GOOGLE_MAPS, ask_google_maps},
-                 {INTEGRATION_GOOGLE_MAPS, CLIENT_GOOGLE_ROUTES, ask_google_routes},
-                 {INTEGRATION_OPENWEATHER, CLIENT_OPENWEATHER, ask_openweather},
-                 {INTEGRATION_ELEVENLABS, CLIENT_ELEVENLABS, ask_elevenlabs}};
+    /* In place of a question: for those who do not answer without an introduction. */
+    void (*call)(const biz_env *env, apr_pool_t *pool, int test, client_answer *answer);
+} questions[] = {{INTEGRATION_STRIPE, CLIENT_STRIPE, ask_stripe, NULL},
+                 {INTEGRATION_TWILIO, CLIENT_TWILIO, ask_twilio, NULL},
+                 {INTEGRATION_SENDGRID, CLIENT_SENDGRID, ask_sendgrid, NULL},
+                 {INTEGRATION_GOOGLE_MAPS, CLIENT_GOOGLE_MAPS, ask_google_maps, NULL},
+                 {INTEGRATION_GOOGLE_MAPS, CLIENT_GOOGLE_ROUTES, ask_google_routes, NULL},
+                 {INTEGRATION_OPENWEATHER, CLIENT_OPENWEATHER, ask_openweather, NULL},
+                 {INTEGRATION_ELEVENLABS, CLIENT_ELEVENLABS, ask_elevenlabs, NULL},
+                 {INTEGRATION_FIREBASE, CLIENT_FIREBASE_TOKEN, NULL, fcm_ask_token}};
 
 /* A key that may do other things, but not what we need it for. */
 static const char *lacks(client_host host, const client_answer *a)
@@ -131,8 +135,12 @@ void probe_service(const biz_env *env, apr_pool_t *pool, int number, probe_resul
 
         if (questions[i].service != number)
             continue;
-        questions[i].ask(&q);
-        client_call(env->clients, pool, &request, &a);
+        if (questions[i].ask != NULL) {
+            questions[i].ask(&q);
+            client_call(env->clients, pool, &request, &a);
+        } else {
+            questions[i].call(env, pool, 1, &a);
+        }
         why = trouble(pool, request.host, &a);
         if (why != NULL && result->error == NULL)
             result->error = apr_pstrcat(pool, client_hosts[request.host].name, ": ", why, NULL);

@@ -2,12 +2,14 @@
  * service is not as the configuration has it. */
 #include "registry.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <apr_file_io.h>
 #include <apr_strings.h>
 
 #include "client.h"
 #include "core/valid.h"
+#include "store/store.h"
 
 const integration integrations[INTEGRATIONS + 1] = {
     {"stripe",
@@ -31,6 +33,66 @@ const char *const integration_secrets[] = {
     "GOOGLE_MAPS_API_KEY",       "OPENWEATHER_API_KEY",
     "ELEVENLABS_API_KEY",        "ELEVENLABS_VOICE_ID",
     "FIREBASE_CREDENTIALS_PATH", NULL};
+
+apr_table_t *integration_secrets_of(apr_pool_t *pool, const apr_table_t *given)
+{
+    apr_table_t *secrets = apr_table_make(pool, 8);
+    int i;
+
+    for (i = 0; integration_secrets[i] != NULL; i++) {
+        const char *value = apr_table_get(given, integration_secrets[i]);
+
+        if (value == NULL)
+            value = getenv(integration_secrets[i]);
+        if (value != NULL && value[0] != '\0')
+            apr_table_set(secrets, integration_secrets[i], value);
+    }
+    return secrets;
+}
+
+apr_table_t *integration_urls_of(apr_pool_t *pool, const apr_table_t *given, const char **why)
+{
+    apr_table_t *urls = apr_table_copy(pool, given);
+    client_host host;
+
+    for (host = 0; host < CLIENT_HOSTS && *why == NULL; host++) {
+        const client_host_info *info = &client_hosts[host];
+        const char *value = info->variable != NULL ? getenv(info->variable) : NULL, *base, *trouble;
+
+        if (value == NULL || value[0] == '\0' || apr_table_get(urls, info->name) != NULL)
+            continue;
+        trouble = client_base_error(pool, value, &base);
+        if (trouble != NULL)
+            *why = apr_psprintf(pool, "the variable %s: '%s': %s", info->variable,
+                                store_url_shown(pool, value), trouble);
+        else
+            apr_table_set(urls, info->name, base);
+    }
+    return urls;
+}
+
+const char *integration_secret_file(apr_pool_t *pool, const char *path, const char **value,
+                                    int *loose)
+{
+    enum { MOST = 8192 };
+    char *text = apr_pcalloc(pool, MOST + 1);
+    apr_size_t len = MOST;
+    apr_finfo_t info;
+    apr_file_t *file;
+    apr_status_t status = apr_file_open(&file, path, APR_READ, APR_OS_DEFAULT, pool);
+
+    *loose = 0;
+    if (status != APR_SUCCESS)
+        return apr_psprintf(pool, "cannot be read: %pm", &status);
+    if (apr_file_info_get(&info, APR_FINFO_PROT, file) == APR_SUCCESS)
+        *loose = (info.protection &
+                  (APR_FPROT_GREAD | APR_FPROT_GWRITE | APR_FPROT_WREAD | APR_FPROT_WWRITE)) != 0;
+    apr_file_read_full(file, text, len, &len);
+    apr_file_close(file);
+    text[strcspn(text, "\r\n")] = '\0';
+    *value = text;
+    return text[0] == '\0' ? "is empty" : NULL;
+}
 
 /* Reads a service account's file. NULL when good. */
 static const char *firebase_trouble(apr_pool_t *pool, const char *path, firebase_account *account)

@@ -30,6 +30,14 @@ extern const integration integrations[INTEGRATIONS + 1]; /* a NULL name ends it 
  * NULL ends. */
 extern const char *const integration_secrets[];
 
+/* The secrets of `given`, and the environment's for those that it does not have; "" is none. */
+apr_table_t *integration_secrets_of(apr_pool_t *pool, const apr_table_t *given);
+/* The same for other addresses of providers (client.h). *why names a variable that is no good. */
+apr_table_t *integration_urls_of(apr_pool_t *pool, const apr_table_t *given, const char **why);
+/* The first line of a file; NULL, or what is wrong with it. *loose: others may read it. */
+const char *integration_secret_file(apr_pool_t *pool, const char *path, const char **value,
+                                    int *loose);
+
 typedef enum {
     SERVICE_UNCONFIGURED,
     SERVICE_MISCONFIGURED,

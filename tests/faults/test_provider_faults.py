@@ -1,0 +1,384 @@
+"""What providers can do to the server: answer wrongly, late, endlessly or not at all, lead elsewhere,
+or be somebody else. Each time the request's own answer comes in bounded time, the log has one line a
+minute, and other routes are as fast as before. The stand-in is tests/lib/providers.py; the server a
+real Apache with 16 workers, of which two may wait for one provider."""
+import json
+import os
+import pathlib
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+import providers
+from harness import BUILD, new_ip, wait_until
+from kit import Admin, Person, change, check_error, in_parallel, insert, now_ms
+
+ALONE = "measures how fast other routes are while a provider hangs"
+ROOT = os.geteuid() == 0
+CTL = BUILD / "bizapictl"
+BUNDLE = "/etc/ssl/certs/ca-certificates.crt"  # what libcurl trusts on Debian
+
+
+@pytest.fixture(scope="module")
+def world():
+    with providers.Providers() as every:
+        yield every
+
+
+@pytest.fixture
+def salon(make_server, world):
+    """salon(service...): a fresh server, and so fresh breakers, with these configured."""
+    world.clear()
+
+    def make(*services, **more):
+        conf = ("BizApiBusiness latitude 52.504\nBizApiBusiness longitude 13.33\n"
+                "BizApiBusiness address \"Kurfürstendamm 1, Berlin\"\n")
+        server = make_server(conf=conf + world.conf(), env=world.env(*services), **more)
+        server.person = Person(server)
+        change(server, "users", {"email": server.person.email}, email_verified=1)
+        server.customer = insert(server, "customers", name="N", email=server.person.email)
+        return server
+    return make
+
+
+_numbers = iter(range(1, 10**6))
+
+
+def new_booking(server, **location):
+    """At a place that nobody has asked about, tomorrow."""
+    n = next(_numbers)
+    where = {"type": "customer", "latitude": 52 + n / 100, "longitude": 13, **location}
+    return insert(server, "bookings", number=f"F-{n}", customer_id=server.customer,
+                  start_at=now_ms() + 86400_000, end_at=now_ms() + 90000_000,
+                  status="confirmed", location=json.dumps(where))
+
+
+def ask(server, what, booking=None, api=None):
+    """(answer, seconds)"""
+    begin = time.monotonic()
+    answer = (api or server.person.api).get(
+        f"/portal/bookings/{booking or new_booking(server)}/{what}", token=server.person.access,
+        ip=new_ip())
+    return answer, time.monotonic() - begin
+
+
+def status_of(server, name):
+    return server.api().get("/integrations/status").data["services"][name]["status"]
+
+
+# ---- 27: it says that it does not work ----
+
+@pytest.mark.bz("BZ0801", "BZ0803")
+def test_the_breaker_opens_at_five_and_closes_after_the_probe(salon, world):
+    server = salon("google_maps")
+    world.google_routes.fault(status=500, times=None)
+    world.osrm.fault(status=503, times=None)
+    for _ in range(8):
+        answer, seconds = ask(server, "route")
+        assert answer.data["provider"] == "estimate" and seconds < 2
+    assert len(world.google_routes.requests) == 5
+    assert status_of(server, "google_maps") == "degraded"
+    opened = time.monotonic()
+    world.google_routes.faults.clear()
+    seen = set()
+    while time.monotonic() < opened + 27:
+        seen.add(ask(server, "route")[0].data["provider"])
+        time.sleep(3)
+    assert seen == {"estimate"} and len(world.google_routes.requests) == 5
+    wait_until(lambda: ask(server, "route")[0].data["provider"] == "google", 10, "the probe")
+    assert status_of(server, "google_maps") == "ok"
+    assert server.log_text().count("BZ0801: google_routes") == 1, "one line a minute"
+
+
+@pytest.mark.bz("BZ0801")
+def test_retry_after_is_honoured(salon, world):
+    server = salon("openweather")
+    world.openweather.fault(status=503, headers={"Retry-After": "1"})
+    answer, seconds = ask(server, "weather")
+    assert answer.data["available"] is True and 1 <= seconds < 3
+    first, second = world.openweather.requests
+    assert second.at - first.at >= 1
+    # Longer than the call may take: the fallback, at once.
+    world.openweather.fault(status=503, headers={"Retry-After": "120"})
+    answer, seconds = ask(server, "weather")
+    assert answer.data == {"available": False} and seconds < 1
+
+
+# ---- 28: it hangs ----
+
+def timed(server, count):
+    """Seconds of `count` requests to another route, sorted."""
+    api, took = server.api(), []
+    for _ in range(count):
+        begin = time.monotonic()
+        assert api.get("/auth/me", token=server.person.access, ip=new_ip()).status == 200
+        took.append(time.monotonic() - begin)
+    return sorted(took)
+
+
+@pytest.mark.bz("BZ0801")
+@pytest.mark.bz_may("AH00484")
+def test_other_routes_are_as_fast_while_providers_hang(salon, world):
+    """40 requests at once for what hangs, on 16 workers; nobody else notices."""
+    server = salon("google_maps", "openweather")
+    timed(server, 20)
+    before = timed(server, 100)
+    for hanging in (world.google_routes, world.osrm, world.openweather):
+        hanging.fault(silent=True, times=None)
+    bookings = [new_booking(server) for _ in range(40)]
+    ends, stop = [], threading.Event()
+
+    def hang(i):
+        api = server.api()
+        while not stop.is_set():
+            answer, seconds = ask(server, "route" if i % 2 else "weather", bookings[i], api)
+            assert answer.status == 200
+            ends.append((seconds, answer.data))
+            stop.wait(1)  # they are to wait, not to keep the processors busy
+        api.http.close()
+
+    threads = [threading.Thread(target=hang, args=(i,)) for i in range(40)]
+    for thread in threads:
+        thread.start()
+    world.google_routes.wait(1)
+    after = timed(server, 100)
+    stop.set()
+    for thread in threads:
+        thread.join(60)
+    p99 = before[98], after[98]
+    print(f"p99 of GET /auth/me: {p99[0] * 1000:.1f} ms before, {p99[1] * 1000:.1f} ms while three "
+          f"providers hang and {len(ends)} requests met them; medians "
+          f"{statistics.median(before) * 1000:.1f} and {statistics.median(after) * 1000:.1f} ms")
+    # The workers share two processors with 40 clients; a wait for a provider would be seconds.
+    assert p99[1] < p99[0] + 1.0
+    # Google, then OSRM: 4 s each, a second for a place.
+    assert max(seconds for seconds, _ in ends) < 11
+    assert {d.get("provider", "weather") for _, d in ends} <= {"estimate", "weather"}
+    assert all(d == {"available": False} for _, d in ends if "provider" not in d)
+    assert len(world.google_routes.requests) <= 7, "two at once, and the breaker at five"
+
+
+@pytest.mark.bz("BZ0801")
+def test_silence_and_drops_of_an_answer_are_ended(salon, world):
+    """ElevenLabs may take 30 s, but not to begin, and not a byte a second."""
+    server = salon("elevenlabs")
+    staff = Admin(server, "staff")
+    world.elevenlabs.fault(silent=True).fault(drip=1)
+
+    def speak(i):
+        begin = time.monotonic()
+        api = server.api()
+        answer = api.post("/admin/voice", token=staff.access, json={"text": f"Text {i}"})
+        check_error(answer, 503, "VOICE_UNAVAILABLE")
+        return time.monotonic() - begin
+
+    assert all(9 < seconds < 14 for seconds in in_parallel(2, speak))
+    assert len(world.elevenlabs.requests) == 2, "each costs money: none is tried again"
+
+
+# ---- 29 to 32: what comes is no answer ----
+
+BROKEN = {
+    "reset before": {"drop": "before"}, "reset after": {"drop": "mid"},
+    "cut in the middle": {"drop": "half"}, "garbage": {"garbage": True},
+    "empty": {"body": b""}, "another type": {"body": [1, 2]}, "a number": {"body": b"7"},
+    "another charset": {"body": '{"a":"ü"}'.encode("utf-16")},
+    "duplicate keys": {"body": b'{"routes":[],"routes":[],"code":"Ok"}'},
+    "deep": {"body": b"[" * 5000 + b"]" * 5000}, "NUL": {"body": b'{"a":"\\u0000"}'},
+    "an error with 200": {"body": {"cod": "500", "message": "x", "code": "Err", "error": {}}},
+    "endless": {"huge": 20 << 20}, "a header of 1 MB": {"huge_header": 1 << 20},
+    "a gzip bomb": {"gzip": 50 << 20}, "wrong numbers": {"body": {
+        "cod": 200, "dt": 1, "main": {"temp": 1e300}, "routes": [
+            {"distanceMeters": -5, "duration": "x", "distance": 1e300, "duration_s": None}],
+        "code": "Ok", "list": [{"dt": "x"}]}},
+}
+
+
+@pytest.mark.bz_may("BZ0801", "BZ0811")
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_no_answer_is_the_fallback(salon, broken, world, name):
+    for provider in (world.google_routes, world.osrm, world.openweather):
+        provider.fault(**BROKEN[name], times=None)
+    route, seconds = ask(broken, "route")
+    assert route.data["provider"] == "estimate" and seconds < 5
+    weather, seconds = ask(broken, "weather")
+    assert weather.data == {"available": False} and seconds < 5
+    assert broken.children(), "no worker died"
+
+
+@pytest.fixture
+def broken(salon, request, world):
+    """A server of its own, since five failures would close the way for the next test."""
+    return salon("google_maps", "openweather")
+
+
+@pytest.mark.bz("BZ0801")
+@pytest.mark.parametrize("where", ["loopback", "metadata"])
+def test_a_redirect_is_not_followed(salon, world, where):
+    server = salon("openweather")
+    target = world.stripe.url if where == "loopback" else "http://169.254.169.254/latest/"
+    world.openweather.fault(redirect=target, times=None)
+    for status in (301, 302, 307, 308):
+        world.openweather.faults.clear()
+        world.openweather.fault(redirect=target, status=status, times=None)
+        answer, seconds = ask(server, "weather")
+        assert answer.data == {"available": False} and seconds < 2
+    assert world.stripe.connections == 0 and len(world.openweather.requests) == 4
+    assert "redirects are not followed" in server.log_text()
+
+
+# ---- 35: all sources of maps fail ----
+
+@pytest.mark.bz("BZ0801")
+def test_google_then_osrm_then_the_great_circle(salon, world):
+    server = salon("google_maps")
+    assert ask(server, "route")[0].data["provider"] == "google"
+    world.google_routes.fault(status=503)
+    assert ask(server, "route")[0].data["provider"] == "osrm"
+    world.google_routes.fault(drop="before")
+    world.osrm.fault(drop="before", times=2)  # a GET on a kept connection is sent once more
+    time.sleep(1.1)  # the pace of OSRM
+    answer = ask(server, "route")[0]
+    assert answer.data["provider"] == "estimate" and answer.data["estimate"] is True
+    world.google_maps.fault(status=503, times=None)
+    nowhere = new_booking(server, latitude=None, longitude=None, address="A street 1, 12345 Town")
+    check_error(ask(server, "route", nowhere)[0], 422, "GEOCODING_UNAVAILABLE")
+
+
+# ---- 33: it is somebody else ----
+
+def openssl(*arguments, cwd=None):
+    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, cwd=cwd)
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory):
+    """A CA of our own, and certificates: {name: (certificate and key)}."""
+    folder = tmp_path_factory.mktemp("pki")
+    (folder / "v1").mkdir()
+    body = b'{"object": "balance"}'
+    (folder / "v1/balance").write_bytes(b"HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n"
+                                        b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+    openssl("req", "-x509", *key, "-subj", "/CN=Test CA", "-keyout", "ca.key", "-out", "ca.crt",
+            "-days", "30", cwd=folder)
+    for name, host, days in (("good", "localhost", 30), ("expired", "localhost", -1),
+                             ("wrong-host", "other.test", 30)):
+        openssl("req", *key, "-subj", f"/CN={host}", "-addext", f"subjectAltName=DNS:{host}",
+                "-keyout", f"{name}.key", "-out", f"{name}.csr", cwd=folder)
+        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key",
+                "-CAcreateserial", "-copy_extensions", "copy", "-out", f"{name}.crt",
+                "-days", days, cwd=folder)
+    openssl("req", "-x509", *key, "-subj", "/CN=localhost", "-addext",
+            "subjectAltName=DNS:localhost", "-keyout", "self-signed.key", "-out",
+            "self-signed.crt", "-days", "30", cwd=folder)
+    return folder
+
+
+@pytest.fixture
+def tls_server(pki):
+    """tls_server(certificate, option...): the port of an `openssl s_server` with it."""
+    running = []
+
+    def start(name, *options):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+        running.append(subprocess.Popen(
+            ["openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-cert", f"{name}.crt",
+             "-key", f"{name}.key", "-HTTP", "-quiet", *options], cwd=pki,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+        wait_until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, 5, "s_server")
+        return port
+
+    yield start
+    for process in running:
+        process.kill()
+        process.wait()
+
+
+def in_namespace(script, *, network=False, env=None, timeout=60):
+    """A shell script in a mount (and network) namespace of its own; skips where that is forbidden."""
+    unshare = ["unshare", "-m", *(["-n"] if network else [])]
+    if not ROOT or not pathlib.Path(BUNDLE).exists() or subprocess.run([*unshare, "true"], capture_output=True).returncode != 0:
+        pytest.skip("namespaces (unshare) are not permitted here")
+    begin = time.monotonic()
+    done = subprocess.run([*unshare, "sh", "-ec", script], capture_output=True, text=True,
+                          timeout=timeout, env={"PATH": os.environ["PATH"], **(env or {})})
+    return done, time.monotonic() - begin
+
+
+def ask_over_tls(pki, port):
+    """`bizapictl integrations test stripe`, which trusts our CA alone."""
+    return in_namespace(
+        f"mount --bind {pki}/ca.crt {BUNDLE}\n"
+        f"exec {CTL} integrations test stripe",
+        env={**{k: v for k, v in providers.SECRETS.items() if k.startswith("STRIPE")},
+             "STRIPE_API_BASE": f"https://localhost:{port}"})
+
+
+def test_the_right_certificate_is_accepted(pki, tls_server):
+    """Else the refusals below would prove nothing."""
+    done, _ = ask_over_tls(pki, tls_server("good"))
+    assert done.returncode == 0, done
+    assert providers.MARK not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("certificate, options, word", [
+    ("expired", (), "expired"), ("wrong-host", (), "no alternative certificate subject name"),
+    ("self-signed", (), "self"), ("good", ("-tls1_1", "-cipher", "ALL:@SECLEVEL=0"), "")])
+def test_another_certificate_is_refused_and_told(pki, tls_server, certificate, options, word):
+    port = tls_server(certificate, *options)
+    done, seconds = ask_over_tls(pki, port)
+    assert done.returncode == 1 and seconds < 5, done
+    line, = [text for text in done.stderr.splitlines() if "BZ0801" in text]
+    assert f"stripe at https://localhost:{port}" in line and word in line, line
+    assert providers.MARK not in done.stdout + done.stderr
+
+
+def test_a_handshake_that_stalls_is_ended(pki):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        done, seconds = ask_over_tls(pki, silent.getsockname()[1])
+        assert done.returncode == 1 and 2.5 < seconds < 5, (done, seconds)
+
+
+# ---- 34: nobody knows where it is ----
+
+SINK = """
+import socket, sys
+how = sys.argv[1]
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.bind(("127.0.0.1", 53))
+while True:
+    data, who = s.recvfrom(2000)
+    if how == "silent":
+        continue
+    code = 3 if how == "nxdomain" else 0
+    end = data.index(b"\\0", 12) + 5
+    s.sendto(data[:2] + bytes([0x81, 0x80 | code]) + data[4:6] + bytes(6) + data[12:end], who)
+"""
+
+
+@pytest.mark.parametrize("how", ["silent", "nxdomain", "no records", "no resolver"])
+def test_a_name_that_does_not_resolve(tmp_path, how):
+    if not shutil.which("ip"):
+        pytest.skip("iproute2 is not installed")
+    (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\n")
+    (tmp_path / "sink.py").write_text(SINK)
+    sink = "" if how == "no resolver" else (
+        f"{sys.executable} {tmp_path}/sink.py '{how}' & sink=$!\n"
+        "trap 'kill $sink' EXIT\nsleep 0.5\n")
+    begin_after = 0.5 if sink else 0
+    done, seconds = in_namespace(
+        f"ip link set lo up\nmount --bind {tmp_path}/resolv.conf /etc/resolv.conf\n{sink}"
+        f"{CTL} integrations test stripe", network=True,
+        env={k: v for k, v in providers.SECRETS.items() if k.startswith("STRIPE")})
+    assert done.returncode == 1, done
+    assert "stripe at https://api.stripe.com" in done.stderr and "BZ0801" in done.stderr
+    assert seconds - begin_after < 4.5, "the time-out of a connection is 3 s"
