@@ -182,7 +182,7 @@ static void tell_refused(client_slot *slot, const char *name, const char *base,
 
     remember_error(slot, a);
     atomic_store(&slot->refused, a->status >= 400 ? (uint32_t)a->status : 403);
-    if (biz_minute_of(&slot->minute[CLIENT_LINE_TROUBLE], &slot->suppressed[CLIENT_LINE_TROUBLE],
+    if (biz_minute_of(&slot->minute[CLIENT_LINE_REFUSED], &slot->suppressed[CLIENT_LINE_REFUSED],
                       &held))
         biz_log(BIZ_LOG_ERR, 0,
                 BZ(0802) "%s at %s refuses our key or account (%s); it is not called any more. "

@@ -50,7 +50,7 @@ const char *client_base_error(apr_pool_t *pool, const char *url, const char **ba
 enum {
     CLIENT_SLOTS = 512,        /* of 256 bytes: one for each host, base and key in use */
     CLIENT_PLACES = 16,        /* upper bound of requests that wait for one host at once */
-    CLIENT_LAYOUT = 0x42435631 /* changes with the layout of client_memory */
+    CLIENT_LAYOUT = 0x42435632 /* changes with the layout of client_memory */
 };
 
 /* Zeroed memory is a valid start. */

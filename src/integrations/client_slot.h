@@ -17,8 +17,8 @@ typedef struct {
     _Atomic uint64_t calls, failures;
     _Atomic uint32_t last_error; /* client_result << 16 | status */
     _Atomic uint32_t latency_ms; /* + 1; 0: none yet */
-    _Atomic int64_t minute[2];   /* of the lines about it: trouble, rest */
-    _Atomic uint64_t suppressed[2];
+    _Atomic int64_t minute[3];   /* of the lines about it: see below */
+    _Atomic uint64_t suppressed[3];
     _Atomic uint32_t owner[CLIENT_PLACES], waiter[CLIENT_PLACES];
 } client_slot;
 
@@ -33,6 +33,6 @@ struct clients {
     int places;
 };
 
-enum { CLIENT_LINE_TROUBLE, CLIENT_LINE_REST };
+enum { CLIENT_LINE_TROUBLE, CLIENT_LINE_REFUSED, CLIENT_LINE_REST };
 
 #endif

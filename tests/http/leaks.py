@@ -4,12 +4,14 @@ server, and every log of that server is searched when it closes. Called by harne
 A token is searched in parts, so that a piece of it is found too; its parts that are no secret (a
 session's id, the header of every JWT) are left out."""
 import json as jsonlib
+import pathlib
 import re
 
 SECRET_FIELDS = {"password", "new_password", "current_password", "token", "refresh_token",
                  "access_token", "device_token", "mfa_token", "recovery_code",
                  "recovery_codes", "secret", "otpauth_uri"}
 SECRET_VARIABLES = re.compile(r"(SECRET|_KEY|TOKEN|PASSWORD)")
+SECRET_IN_FILE = re.compile(r"BizApiSecret\s+\w+\s+\"?file:([^\s\"]+)")
 SECRET_IN_URL = re.compile(r"\w+://[^\s:/@]*:([^\s/@]+)@")
 LINK = re.compile(r"#token=([\w.~-]+)")
 LEAST = 8  # shorter ones stand in every log by accident, as does the password "password"
@@ -50,9 +52,14 @@ def in_bytes(body):
 
 
 def in_setup(env, conf):
-    """The secrets of a server's variables and of the addresses in its configuration."""
+    """The secrets of a server's variables, of the files that its configuration names, and of the
+    addresses in it."""
     found = {value for name, value in env.items()
              if SECRET_VARIABLES.search(name) and len(value) >= LEAST}
+    for path in map(pathlib.Path, SECRET_IN_FILE.findall(conf)):
+        if path.is_file():
+            found.update(value for value in path.read_text(errors="replace").split("\n")[:1]
+                         if len(value) >= LEAST)
     for text in (conf, *env.values()):
         found.update(password for password in SECRET_IN_URL.findall(text)
                      if len(password) >= LEAST)

@@ -135,6 +135,11 @@ static void five_failures_pause_it_for_all(void **state)
 
 static void a_refused_key_is_not_used_again(void **state)
 {
+    /* What was told a moment ago does not hide it: it is told once, for it is not asked again. */
+    web.answer = STATUS("500 X", "");
+    CALL(.host = CLIENT_STRIPE);
+    assert_non_null(strstr(log_text, "BZ0801: "));
+    lines = web.requests = 0;
     web.answer = STATUS("401 X", "");
     assert_int_equal(CALL(.host = CLIENT_STRIPE, .tries = 3, .harmless = 1), CLIENT_MISCONFIGURED);
     assert_int_equal(web.requests, 1);
