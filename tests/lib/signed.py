@@ -35,6 +35,11 @@ class SendGrid:
         self.public = base64.b64encode(self.key.public_key().public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)).decode()
 
+    def pem(self):
+        """The private key."""
+        return self.key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
+                                      serialization.NoEncryption()).decode()
+
     def sign(self, events, at=None):
         """(headers, body)"""
         body = json.dumps(events).encode() + b"\r\n"
