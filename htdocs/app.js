@@ -350,5 +350,44 @@ function verifyPage() {
     });
 }
 
-const PAGES = new Map([['status', statusPage], ['reset', resetPage], ['verify', verifyPage]]);
+/* ---- messages that one can do without ---- */
+
+function unsubscribePage() {
+    const confirm = byId('confirm');
+    const done = 'No such message is sent to you any more.';
+    let path = '';
+
+    /* As above: to open the link ends nothing. */
+    onSubmit(confirm, async () => {
+        say('One moment…');
+        const answer = await call('POST', path);
+        say(answer.ok ? done : answer.message, answer.ok ? 'good' : 'bad');
+        show(confirm, !answer.ok);
+        if (answer.ok) {
+            byId('title').focus();
+        }
+    });
+
+    withToken(async (token) => {
+        show(confirm, false);
+        if (token === null) {
+            say('This link is not complete. Please open it again from the message.', 'bad');
+            return;
+        }
+        path = `/portal/unsubscribe/${encodeURIComponent(token)}`;
+        const answer = await call('GET', path);
+        if (!answer.ok) {
+            say(answer.message, 'bad');
+        } else if (answer.data.subscribed) {
+            say('');
+            byId('address').textContent = answer.data.address;
+            show(confirm);
+        } else {
+            say(done, 'good');
+        }
+    });
+}
+
+const PAGES = new Map([['status', statusPage], ['reset', resetPage], ['verify', verifyPage],
+    ['unsubscribe', unsubscribePage]]);
 PAGES.get(document.body.dataset.page)?.();

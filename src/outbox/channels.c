@@ -110,11 +110,11 @@ static job_end add_link(job *j, mail_rendered *rendered)
 {
     apr_status_t status;
 
-    if ((j->flags & KIND_MUST) || rendered->unsubscribe_url) {
+    if (j->flags & KIND_MUST) {
         return JOB_READY;
     }
-    status = consent_url(j->store, j->pool, j->settings, j->key, OUTBOX_MAIL, j->to,
-                         store_str(j->row, OUTBOX_USER_ID), &rendered->unsubscribe_url);
+    status = consent_links(j->store, j->pool, j->settings, j->key, OUTBOX_MAIL, j->to,
+                           store_str(j->row, OUTBOX_USER_ID), &rendered->unsubscribe_url, NULL);
     return status == APR_SUCCESS ? JOB_READY : job_store_failed(j, status);
 }
 

@@ -159,16 +159,20 @@ const char *consent_of_token(apr_pool_t *pool, const unsigned char key[BIZ_KEY_L
                                                                                           : NULL;
 }
 
-apr_status_t consent_url(store *s, apr_pool_t *pool, const biz_settings *settings,
-                         const unsigned char key[BIZ_KEY_LEN], const char *channel,
-                         const char *address, const char *user_id, const char **url)
+apr_status_t consent_links(store *s, apr_pool_t *pool, const biz_settings *settings,
+                           const unsigned char key[BIZ_KEY_LEN], const char *channel,
+                           const char *address, const char *user_id, const char **url,
+                           const char **page)
 {
     store_doc *doc;
     apr_status_t status = consent_say(s, pool, channel, address, user_id, NULL, NULL, &doc);
+    const char *token = status == APR_SUCCESS ? consent_token(pool, key, store_doc_id(doc)) : NULL;
 
-    if (status == APR_SUCCESS) {
-        *url = apr_pstrcat(pool, settings->public_url, "/api/v1/portal/unsubscribe/",
-                           consent_token(pool, key, store_doc_id(doc)), NULL);
+    if (url) {
+        *url = apr_pstrcat(pool, settings->public_url, "/api/v1/portal/unsubscribe/", token, NULL);
+    }
+    if (page) {
+        *page = apr_pstrcat(pool, settings->frontend_url, "/unsubscribe.html#token=", token, NULL);
     }
     return status;
 }

@@ -40,10 +40,12 @@ const char *consent_token(apr_pool_t *pool, const unsigned char key[BIZ_KEY_LEN]
 const char *consent_of_token(apr_pool_t *pool, const unsigned char key[BIZ_KEY_LEN],
                              const char *token);
 
-/* A link with such a token, for messages to this address. */
-apr_status_t consent_url(store *s, apr_pool_t *pool, const biz_settings *settings,
-                         const unsigned char key[BIZ_KEY_LEN], const char *channel,
-                         const char *address, const char *user_id, const char **url);
+/* Links with such a token for messages to this address: *url for programs (List-Unsubscribe; a POST
+ * ends it), *page for people, in the text of the message; either may be NULL. */
+apr_status_t consent_links(store *s, apr_pool_t *pool, const biz_settings *settings,
+                           const unsigned char key[BIZ_KEY_LEN], const char *channel,
+                           const char *address, const char *user_id, const char **url,
+                           const char **page);
 
 /* How long it is until the quiet hours of the business (BizApiQuietHours) end in this zone; 0 where
  * they do not hold now. */

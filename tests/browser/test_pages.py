@@ -4,10 +4,10 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from harness import new_ip, token_of, wait_until
+from harness import new_ip, token_of, unsubscribe_token, wait_until
 
 SERVER = {"pages": True}
-PAGES = ("/", "/reset-password.html", "/verify-email.html", "/404.html",
+PAGES = ("/", "/reset-password.html", "/verify-email.html", "/404.html", "/unsubscribe.html",
          "/reset-password.html#token=" + "x" * 43, "/verify-email.html#token=" + "x" * 43)
 OLD, NEW = "correct horse battery staple", "quiet river under seven stones"
 
@@ -222,6 +222,24 @@ def test_a_new_confirmation_mail(open_page, server, person):
     page.click("#ask button")
     page.wait_for_selector("#state.good")
     assert re.fullmatch(r"[\w.~-]+", token_of(server.mail.wait(address)))
+
+
+def test_messages_are_stopped_by_a_person_only(open_page, server, person):
+    address, client = person
+    session = client.post("/auth/login", json={"email": address, "password": OLD}).data
+    client.put("/portal/notifications", token=session["access_token"], json={"mail": True})
+    token = unsubscribe_token(server, address)
+    page = open_page(f"/unsubscribe.html#token={token}")
+    page.wait_for_selector("#confirm button:visible")
+    assert page.inner_text("#address") == f"p***@{address.split('@')[1]}"
+    assert token not in page.url
+    assert client.get(f"/portal/unsubscribe/{token}").data["subscribed"] is True
+    page.click("#confirm button")
+    page.wait_for_selector("#state.good")
+    assert client.get(f"/portal/unsubscribe/{token}").data["subscribed"] is False
+    page = open_page(f"/unsubscribe.html#token={token}")
+    page.wait_for_selector("#state.good")
+    assert page.locator("#confirm").is_hidden()
 
 
 def test_by_keyboard_alone(open_page, server, person):

@@ -27,8 +27,11 @@ Environment: BIZ_BUILD (folder of mod_bizapi.so, default build/), BIZ_MPM (event
 BIZ_PRELOAD (LD_PRELOAD for the server: a sanitizer's runtime), BIZ_KEEP=1 (keep the folders),
 BIZ_STORE=mongodb (stored.py: on MongoDB, the tests of the files that look into the store).
 """
+import base64
 import email
 import email.policy
+import hashlib
+import hmac
 import itertools
 import json as jsonlib
 import os
@@ -236,6 +239,21 @@ def token_of(message, page=None):
                       text_of(message))
     assert found, f"no link with a token in: {text_of(message)!r}"
     return found.group(1)
+
+
+def unsubscribe_token(server, address):
+    """As it stands in a message to the address: made from the keys of the server."""
+    id_ = stored.rows(server, "consents", address=address)[0]["_id"]
+    master = bytes.fromhex((server.state / "keys/master.key").read_text().strip())
+    key = hkdf(hkdf(master, b"bizapi outbox v1"), b"bizapi unsubscribe v1")
+    mac = hmac.new(key, id_.encode(), hashlib.sha256).digest()[:16]
+    return f"{id_}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
+
+
+def hkdf(key, label):
+    """RFC 5869 with SHA-256, no salt, 32 bytes."""
+    start = hmac.new(b"\0" * 32, key, hashlib.sha256).digest()
+    return hmac.new(start, label + b"\x01", hashlib.sha256).digest()
 
 
 class Mailbox:

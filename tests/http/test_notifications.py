@@ -1,13 +1,10 @@
 """Who wants to be told what, and how: preferences, devices for push messages, the link that ends it
 without signing in (RFC 8058); and the outbox as administrators see it."""
-import base64
-import hashlib
-import hmac
 import time
 
 import pytest
 
-from harness import new_ip, wait_until
+from harness import new_ip, unsubscribe_token, wait_until
 from kit import (FORM, PASSWORD, Person, address, change, check_error, in_parallel, login, row, rows)
 
 SERVER = {"conf": "BizApiQuietHours 22:00-07:30\nBizApiBusiness timezone Europe/Berlin"}
@@ -111,19 +108,8 @@ def test_devices_that_are_none(person, what, param):
 # ---- the link ----
 
 def link_of(server, email):
-    """As it stands in a message: made from the keys of the server."""
     prefer(Person(server, email=email), mail=True)
-    id_ = row(server, "consents", address=email)["_id"]
-    master = bytes.fromhex((server.state / "keys/master.key").read_text().strip())
-    key = hkdf(hkdf(master, b"bizapi outbox v1"), b"bizapi unsubscribe v1")
-    mac = hmac.new(key, id_.encode(), hashlib.sha256).digest()[:16]
-    return f"{id_}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
-
-
-def hkdf(key, label):
-    """RFC 5869 with SHA-256, no salt, 32 bytes."""
-    start = hmac.new(b"\0" * 32, key, hashlib.sha256).digest()
-    return hmac.new(start, label + b"\x01", hashlib.sha256).digest()
+    return unsubscribe_token(server, email)
 
 
 def test_to_look_ends_nothing_one_click_does(server):

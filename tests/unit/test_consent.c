@@ -57,7 +57,7 @@ static void a_token_is_for_one_consent(void **state)
 {
     static const unsigned char other[BIZ_KEY_LEN] = "another key of thirty-two bytes.";
     store_doc *doc, *second;
-    const char *token, *url;
+    const char *token, *url, *page;
     char *forged;
 
     assert_ok(consent_say(st, pool, OUTBOX_MAIL, "ann@example.net", NULL, NULL, NULL, &doc));
@@ -81,9 +81,12 @@ static void a_token_is_for_one_consent(void **state)
         *c = was;
     }
     settings->public_url = "https://api.example.com";
-    assert_ok(consent_url(st, pool, settings, key, OUTBOX_MAIL, "ANN@example.net", "usr_1", &url));
+    assert_ok(consent_links(st, pool, settings, key, OUTBOX_MAIL, "ANN@example.net", "usr_1", &url,
+                            &page));
     assert_string_equal(
         url, apr_pstrcat(pool, "https://api.example.com/api/v1/portal/unsubscribe/", token, NULL));
+    assert_string_equal(
+        page, apr_pstrcat(pool, "https://portal.example.com/unsubscribe.html#token=", token, NULL));
     assert_ok(consent_say_by_id(st, pool, store_doc_id(doc), CONSENT_WITHDRAWN, "link"));
     assert_false(may(OUTBOX_MAIL, "ann@example.net", 0));
     assert_int_equal(consent_say_by_id(st, pool, "cns_none", CONSENT_WITHDRAWN, "link"),
