@@ -153,4 +153,5 @@ static const outbox_channel mail = {.name = OUTBOX_MAIL,
                                     .send = mail_leaves,
                                     .rest = mail_rest};
 
-const outbox_channel *const outbox_channels[] = {&mail, &outbox_sms, &outbox_push, NULL};
+const outbox_channel *const outbox_channels[] = {&mail, &outbox_sms, &outbox_push, &outbox_voice,
+                                                 NULL};

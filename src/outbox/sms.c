@@ -13,9 +13,7 @@ static void *sms_open(apr_pool_t *pool, const biz_env *env, const char **why)
 {
     static char on[] = "twilio", off[] = "off";
 
-    return env->registry && env->registry->configured[integration_named("twilio")] == SERVICE_OK
-               ? on
-               : off;
+    return env->registry && env->registry->configured[INTEGRATION_TWILIO] == SERVICE_OK ? on : off;
 }
 
 /* The number will not get another one: kept, so that nobody asks Twilio again. */

@@ -3,6 +3,7 @@
 #include "outbox_fixture.h"
 
 #include <pthread.h>
+#include <sys/stat.h>
 
 #include "fake_http.h"
 #include "core/locale.h"
@@ -419,6 +420,57 @@ static void sendgrid_says_how_long_to_wait(void **state)
     }
 }
 
+/* ---- voice ---- */
+
+static void a_text_is_read_aloud_once(void **state)
+{
+    const char *user = add_user("ann@example.net"), *id;
+    outbox *o;
+
+    registry.configured[INTEGRATION_ELEVENLABS] = SERVICE_OK;
+    settings->state_dir = folder;
+    assert_int_equal(mkdir(path_of("voice"), 0700), 0);
+    apr_table_setn(settings->secrets, "ELEVENLABS_API_KEY", "xi-secret");
+    apr_table_setn(settings->provider_urls, "elevenlabs", server_url(&twilio));
+    env.clients = clients_new(pool, settings, account.token_uri, NULL);
+    twilio.answer = "HTTP/1.1 200 OK\r\nContent-Type: audio/mpeg\r\nContent-Length: 4\r\n\r\nabcd";
+    o = worker(NULL);
+    id = put_text(OUTBOX_VOICE, NULL, user);
+    assert_int_equal(work(o), 1);
+    assert_string_equal(state_of(id), "dropped"); /* the user has not agreed */
+    assert_ok(consent_say(st, pool, OUTBOX_VOICE, user, user, CONSENT_GIVEN, "portal", NULL));
+    for (int i = 0; i < 3; i++) {
+        id = put_text(OUTBOX_VOICE, NULL, i ? NULL : user);
+        assert_int_equal(work(o), 1);
+        assert_string_equal(state_of(id), "sent");
+    }
+    assert_int_equal(twilio.requests, 1);
+    assert_non_null(strstr(twilio.last, "POST /v1/text-to-speech/"));
+    assert_string_equal(log_text, "");
+}
+
+static void a_voice_that_has_no_room_waits(void **state)
+{
+    const char *id;
+
+    registry.configured[INTEGRATION_ELEVENLABS] = SERVICE_OK;
+    settings->state_dir = folder;
+    apr_table_setn(settings->secrets, "ELEVENLABS_API_KEY", "xi-secret");
+    apr_table_setn(settings->provider_urls, "elevenlabs", server_url(&twilio));
+    env.clients = clients_new(pool, settings, account.token_uri, NULL);
+    twilio.answer = answer_of("401 Unauthorized", "",
+                              "{\"detail\":{\"status\":\"quota_exceeded\",\"message\":\"x\"}}");
+    id = put_text(OUTBOX_VOICE, NULL, NULL);
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_string_equal(state_of(id), "queued");
+    assert_int_equal(store_int(row_of(id), OUTBOX_TRIES), 0);
+    assert_true(seconds_to_go(id) > 50);
+    registry.configured[INTEGRATION_ELEVENLABS] = SERVICE_UNCONFIGURED;
+    make_due();
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_string_equal(state_of(id), "skipped");
+}
+
 /* ---- push ---- */
 
 static const char *add_device(const char *user, const char *token)
@@ -630,6 +682,8 @@ int main(void)
         CHANNELS_TEST(answers_of_sendgrid_become_states),
         CHANNELS_TEST(a_mail_that_may_come_twice_is_sent_again),
         CHANNELS_TEST(sendgrid_says_how_long_to_wait),
+        CHANNELS_TEST(a_text_is_read_aloud_once),
+        CHANNELS_TEST(a_voice_that_has_no_room_waits),
         CHANNELS_TEST(each_device_gets_it_once),
         CHANNELS_TEST(whoever_wants_no_push_gets_none),
         CHANNELS_TEST(devices_that_are_gone_are_forgotten),
