@@ -106,6 +106,8 @@ fuzz:
 	    CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined" \
 	    LDFLAGS="-fsanitize=fuzzer" $(FUZZ:%=$(B)/fuzzer/fuzz/test_%)
 	@tests/fuzz/hunt $(B)/fuzzer $(FUZZ_SECONDS) $(FUZZ)
+	@$(SUBMAKE) all
+	@$(PYTHON) -W ignore tests/fuzz/api "$(B)" $(FUZZ_SECONDS)
 FUZZ_CC = clang
 
 # Figures for docs/BENCHMARKS.md, from programs of their own beside what is measured.
