@@ -320,7 +320,13 @@ function resetPage() {
 
 function verifyPage() {
     const confirm = byId('confirm');
+    const type = byId('type');
     let token = null;
+    const done = () => {
+        [confirm, type, ask].forEach((form) => show(form, false));
+        say('Thank you, your e-mail address is confirmed.', 'good');
+        byId('title').focus();
+    };
     const ask = askForm('/auth/resend-verification',
         'If there is an account with this address that is not confirmed yet, a new link is on its way.');
 
@@ -330,15 +336,26 @@ function verifyPage() {
         const answer = await call('POST', '/auth/verify-email', { token });
         if (answer.ok) {
             token = null;
-            show(confirm, false);
-            say('Thank you, your e-mail address is confirmed.', 'good');
-            byId('title').focus();
+            done();
         } else {
             say(answer.message, 'bad');
             if (answer.code === 'INVALID_TOKEN' || answer.status === 422) {
                 show(confirm, false);
+                show(type);
                 show(ask);
             }
+        }
+    });
+
+    onSubmit(type, async () => {
+        say('One moment…');
+        const answer = await call('POST', '/auth/verify-email', {
+            email: byId('typed-email').value.trim(), code: byId('code').value });
+        if (answer.ok) {
+            done();
+        } else {
+            say(answer.status === 422 ? 'Please enter your e-mail address and the six digits.'
+                : answer.message, 'bad');
         }
     });
 
@@ -346,6 +363,7 @@ function verifyPage() {
         token = given;
         say('');
         show(confirm, token !== null);
+        show(type, token === null);
         show(ask, token === null);
     });
 }

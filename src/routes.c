@@ -72,7 +72,11 @@ static const biz_field refresh_fields[] = {
     {"refresh_token", BIZ_FIELD_TOKEN, BIZ_REQUIRED, 0, 0, NULL}, {0}};
 static const biz_field email_fields[] = {
     {"email", BIZ_FIELD_EMAIL, BIZ_REQUIRED, 0, 0, NULL}, WORK_FIELD, {0}};
-static const biz_field token_fields[] = {{"token", BIZ_FIELD_TOKEN, BIZ_REQUIRED, 0, 0, NULL}, {0}};
+/* The link's token, or what the same mail says beside it. */
+static const biz_field verify_fields[] = {{"token", BIZ_FIELD_TOKEN, 0, 0, 0, NULL},
+                                          {"email", BIZ_FIELD_EMAIL, 0, 0, 0, NULL},
+                                          {"code", BIZ_FIELD_CODE, 0, 6, 6, NULL},
+                                          {0}};
 static const biz_field token_query[] = {
     {"token", BIZ_FIELD_TOKEN, BIZ_REQUIRED | BIZ_IN_QUERY, 0, 0, NULL}, {0}};
 static const biz_field reset_fields[] = {
@@ -221,8 +225,9 @@ const biz_route biz_routes[] = {
     {"POST", API "/auth/reset-password", auth_reset_password, BIZ_ANYONE, BIZ_PERSONAL,
      reset_fields, "Set a new password with such a link; every session ends", "=password_changed",
      TAKES_LINK | SETS_PASSWORD},
-    {"POST", API "/auth/verify-email", auth_verify_email, BIZ_ANYONE, BIZ_PERSONAL, token_fields,
-     "Confirm an e-mail address", "=verified", TAKES_LINK},
+    {"POST", API "/auth/verify-email", auth_verify_email, BIZ_ANYONE, BIZ_PERSONAL, verify_fields,
+     "Confirm an e-mail address by the link's token, or by address and code", "=verified",
+     TAKES_LINK | BIZ_CAN(INVALID_CODE)},
     {"POST", API "/auth/resend-verification", auth_resend_verification, BIZ_ANYONE,
      BIZ_PERSONAL | BIZ_WORK, email_fields, "Send the confirmation mail again",
      "=verification_sent", STORES},

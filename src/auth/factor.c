@@ -13,6 +13,7 @@
 #include "core/str.h"
 #include "core/totp.h"
 #include "keys.h"
+#include "lockout.h"
 #include "outbox/outbox.h"
 
 enum { SETTLE_TRIES = 8, PROVE_TRIES = 4, PASSKEYS_LOOK = 100, CODES_LOOK = 100 };
@@ -145,7 +146,7 @@ static biz_code wrong(biz_req *req, biz_reply *reply, const store_doc *user)
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
     audit_note(req, "authn_factor_fail", id, NULL);
-    biz_log(BIZ_LOG_INFO, 0, BZ(0530) "wrong second factor for %s from %s", id, req->address);
+    lockout_tell(req, id);
     if (after != NULL && store_int(after, USER_FACTOR_FAILURES) == FACTOR_TRIES) {
         biz_log(BIZ_LOG_WARN, 0,
                 BZ(0531) "%d wrong codes for %s, the last from %s: the second factor is locked for "

@@ -156,6 +156,17 @@ biz_code lockout_begin(biz_req *req, biz_reply *reply, const char *email, const 
     return take_all(req, reply, l, 2, user_id);
 }
 
+biz_code lockout_begin_code(biz_req *req, biz_reply *reply, const char *email,
+                            const store_doc *user, lockout *l)
+{
+    const char *from = address_subject(req->pool, req->address);
+
+    set_count(req, &l->counts[0], "address", from != NULL ? from : req->address,
+              LOCKOUT_FREE_ADDRESS);
+    set_count(req, &l->counts[1], "code", email, LOCKOUT_FREE_ACCOUNT);
+    return take_all(req, reply, l, 2, user != NULL ? store_doc_id(user) : NULL);
+}
+
 /* The same for the current password of who is signed in: counts for this account alone. */
 static biz_code begin_own(biz_req *req, biz_reply *reply, lockout *l)
 {
@@ -198,6 +209,11 @@ void lockout_failed(biz_req *req, const lockout *l, const char *user_id)
             audit_note(req, "authn_login_lock", strcmp(c->kind, "address") != 0 ? user_id : NULL,
                        audit_detail(req->pool, "what", c->kind));
     }
+}
+
+void lockout_tell(const biz_req *req, const char *who)
+{
+    biz_log(BIZ_LOG_NOTICE, 0, BZ(0505) "sign-in refused from %s for %s", req->address, who);
 }
 
 /* ---- unlocking ---- */

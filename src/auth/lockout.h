@@ -1,11 +1,12 @@
 /* lockout.h: how often somebody may be wrong about a password. Called by whatever asks for one.
  *
  * A try is taken before the password is looked at, so that of any number of tries at once exactly
- * so many get as far as a hash. Three counts, in the store and therefore over all processes and
+ * so many get as far as a hash. Four counts, in the store and therefore over all processes and
  * machines:
  *   account  tries at one e-mail address, known or not, from devices that it was not signed in from
  *   device   tries at one account from a device that it was signed in from (device.h): a stranger
  *            who locks the account does not lock its owner out
+ *   code     tries at the code in the verification mails of one e-mail address
  *   address  tries of one client address, an IPv6 one by its first 64 bits, at whatever account
  * Beyond the number that is free each further try has to wait, a minute first, doubling to an hour;
  * a day without a try forgets all. */
@@ -19,7 +20,7 @@ enum { LOCKOUT_FREE_ACCOUNT = 5, LOCKOUT_FREE_DEVICE = 10, LOCKOUT_FREE_ADDRESS 
 enum { LOCKOUT_FIRST_SECONDS = 60, LOCKOUT_LONGEST_SECONDS = 3600, LOCKOUT_FORGET_HOURS = 24 };
 
 typedef struct {
-    const char *id, *kind; /* of the document; "account", "device" or "address" */
+    const char *id, *kind; /* of the document; "account", "device", "code", "address" */
     int64_t tries;         /* this one included */
     int64_t free;
     apr_time_t before; /* until when it was locked before this try; 0: was not */
@@ -34,6 +35,9 @@ typedef struct {
 /* Takes a try at `email`, whose account is `user` or NULL. STORE_UNAVAILABLE. */
 biz_code lockout_begin(biz_req *req, biz_reply *reply, const char *email, const store_doc *user,
                        lockout *l);
+/* The same for the code in a verification mail, on any device. */
+biz_code lockout_begin_code(biz_req *req, biz_reply *reply, const char *email,
+                            const store_doc *user, lockout *l);
 /* The password was right: the account's count starts again, the address' does not count this try.
  */
 void lockout_passed(biz_req *req, lockout *l);
@@ -45,6 +49,10 @@ void lockout_failed(biz_req *req, const lockout *l, const char *user_id);
 /* Whether the body's field `field` is the password of who is signed in, a try of whom it takes.
  * INVALID_CREDENTIALS, BUSY, STORE_UNAVAILABLE. */
 biz_code lockout_prove_own(biz_req *req, biz_reply *reply, const char *field);
+
+/* The one line of the error log about a refused sign-in; `who` is a masked address or an id. Made
+ * for fail2ban (conf/fail2ban): never change it. */
+void lockout_tell(const biz_req *req, const char *who);
 
 /* For staff and bizapictl: as if nothing had happened. An account with its codes, or an address. */
 apr_status_t lockout_clear_user(store *s, apr_pool_t *pool, const store_doc *user);

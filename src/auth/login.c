@@ -31,7 +31,7 @@ static biz_code refused(biz_req *req, biz_reply *reply, const lockout *l, const 
     const char *masked = biz_mask_email(req->pool, email);
     biz_json *details = biz_json_object(req->pool);
 
-    biz_log(BIZ_LOG_NOTICE, 0, BZ(0505) "sign-in refused from %s for %s", req->address, masked);
+    lockout_tell(req, masked);
     biz_json_set_str(details, "email", masked);
     biz_json_set_str(details, "reason", reason);
     audit_note(req, "authn_login_fail", user_id, biz_json_text(req->pool, details, NULL));

@@ -10,6 +10,7 @@
 #include "core/str.h"
 #include "core/webauthn.h"
 #include "factor.h"
+#include "lockout.h"
 #include "mfa.h"
 #include "outbox/outbox.h"
 #include "session.h"
@@ -250,7 +251,7 @@ biz_code auth_passkey_register_verify(biz_req *req, biz_reply *reply)
 static biz_code refused(biz_req *req, biz_reply *reply, const char *user_id, const char *why)
 {
     audit_note(req, "authn_factor_fail", user_id, audit_detail(req->pool, "passkey", why));
-    biz_log(BIZ_LOG_INFO, 0, BZ(0535) "passkey refused from %s: %s", req->address, why);
+    lockout_tell(req, user_id != NULL ? user_id : "-");
     return biz_fail(reply, BIZ_INVALID_CREDENTIALS, "credential",
                     apr_psprintf(req->pool, "The passkey was not accepted: %s.", why));
 }

@@ -8,6 +8,8 @@
 #include "core/crypto.h"
 #include "core/str.h"
 #include "hash.h"
+#include "keys.h"
+#include "lockout.h"
 #include "outbox/outbox.h"
 #include "work.h"
 
@@ -54,45 +56,117 @@ biz_code auth_register(biz_req *req, biz_reply *reply)
     return verification_sent(req, reply, 201);
 }
 
-biz_code auth_verify_email(biz_req *req, biz_reply *reply)
+/* What was mailed is good: the user first, so that where the answer is lost here the same link
+ * still works. The address must still be the one that it was mailed to. */
+static apr_status_t confirm(biz_req *req, const store_doc *token)
 {
     store *s = req->env->store;
-    const char *hash = biz_sha256_hex(req->pool, biz_field_str(req, "token"));
-    store_cond by_token[] = {STORE_EQ_STR(VERIFY_TOKEN, hash)};
-    store_query query = {.coll = COLL_VERIFY_TOKENS,
-                         .index = "verify_token",
-                         .conds = by_token,
-                         .n_conds = STORE_COUNT_OF(by_token),
-                         .limit = 1};
+    store_cond same[] = {STORE_EQ_STR(USER_EMAIL, store_str(token, VERIFY_EMAIL))};
+    store_change verified[] = {STORE_SET_BOOL(USER_EMAIL_VERIFIED, 1)};
     store_cond unused[] = {STORE_EQ_BOOL(VERIFY_USED, 0),
                            STORE_GT_TIME(VERIFY_EXPIRES_AT, req->now)};
     store_change use[] = {STORE_SET_BOOL(VERIFY_USED, 1), STORE_SET_TIME(VERIFY_USED_AT, req->now)};
-    store_change verified[] = {STORE_SET_BOOL(USER_EMAIL_VERIFIED, 1)};
-    store_doc *token;
-    apr_status_t status = store_find_one(s, req->pool, &query, &token);
+    apr_status_t status;
 
-    /* The user first: if the answer is lost here, the same link still works. The address must still
-     * be the one that the link was mailed to. */
-    if (status == APR_SUCCESS && store_bool(token, VERIFY_USED))
-        status = STORE_ECOND;
-    if (status == APR_SUCCESS && store_time(token, VERIFY_EXPIRES_AT) <= req->now)
-        status = STORE_ECOND;
-    if (status == APR_SUCCESS) {
-        store_cond same[] = {STORE_EQ_STR(USER_EMAIL, store_str(token, VERIFY_EMAIL))};
-        status = store_update(s, req->pool, COLL_USERS, store_str(token, VERIFY_USER_ID), same, 1,
-                              verified, 1, NULL);
-    }
+    if (store_bool(token, VERIFY_USED) || store_time(token, VERIFY_EXPIRES_AT) <= req->now)
+        return STORE_ECOND;
+    status = store_update(s, req->pool, COLL_USERS, store_str(token, VERIFY_USER_ID), same, 1,
+                          verified, 1, NULL);
     if (status == APR_SUCCESS)
         status = store_update(s, req->pool, COLL_VERIFY_TOKENS, store_doc_id(token), unused,
                               STORE_COUNT_OF(unused), use, STORE_COUNT_OF(use), NULL);
+    return status;
+}
+
+static biz_code confirmed(biz_req *req, biz_reply *reply, apr_status_t status,
+                          const store_doc *token, biz_code otherwise)
+{
     if (status == STORE_ENOENT || status == STORE_ECOND)
-        return biz_fail(reply, BIZ_INVALID_TOKEN, NULL, NULL);
+        return biz_fail(reply, otherwise, NULL, NULL);
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
     reply->data = biz_json_object(req->pool);
     biz_json_set_str(reply->data, "status", "verified");
     audit_note(req, "user_email_verified", store_str(token, VERIFY_USER_ID), NULL);
     return BIZ_OK;
+}
+
+static biz_code verify_by_token(biz_req *req, biz_reply *reply, const char *text)
+{
+    store_cond by_token[] = {STORE_EQ_STR(VERIFY_TOKEN, biz_sha256_hex(req->pool, text))};
+    store_query query = {.coll = COLL_VERIFY_TOKENS,
+                         .index = "verify_token",
+                         .conds = by_token,
+                         .n_conds = STORE_COUNT_OF(by_token)};
+    store_doc *token = NULL;
+    apr_status_t status = store_find_one(req->env->store, req->pool, &query, &token);
+
+    if (status == APR_SUCCESS)
+        status = confirm(req, token);
+    return confirmed(req, reply, status, token, BIZ_INVALID_TOKEN);
+}
+
+/* The newest mail's, while it is fresh. STORE_ENOENT where the code is not its. */
+static apr_status_t find_by_code(biz_req *req, const store_doc *user, const char *code,
+                                 store_doc **token)
+{
+    store_cond conds[] = {STORE_EQ_STR(VERIFY_USER_ID, user != NULL ? store_doc_id(user) : "-")};
+    store_query query = {.coll = COLL_VERIFY_TOKENS,
+                         .index = "verify_user",
+                         .conds = conds,
+                         .n_conds = STORE_COUNT_OF(conds),
+                         .descending = 1};
+    apr_status_t status = store_find_one(req->env->store, req->pool, &query, token);
+    apr_time_t end;
+
+    if (status != APR_SUCCESS)
+        return status;
+    end = store_time(*token, STORE_CREATED_AT) + apr_time_from_sec(VERIFY_CODE_MINUTES * 60);
+    return req->now < end &&
+                   biz_same_text(code, outbox_verify_code(req->pool, req->env->keys->outbox,
+                                                          store_str(*token, VERIFY_TOKEN)))
+               ? APR_SUCCESS
+               : STORE_ENOENT;
+}
+
+/* Unknown address, wrong code, old code, too many of them: one answer. */
+static biz_code verify_by_code(biz_req *req, biz_reply *reply, const char *email, const char *code)
+{
+    store_doc *user = NULL, *token = NULL;
+    apr_status_t status = account_find(req->env->store, req->pool, email, &user);
+    lockout l;
+
+    if (status != APR_SUCCESS && status != STORE_ENOENT)
+        return biz_fail_store(req, reply, status);
+    if (status == STORE_ENOENT)
+        user = NULL;
+    if (lockout_begin_code(req, reply, email, user, &l) != BIZ_OK)
+        return reply->code;
+    status = l.refused ? STORE_ENOENT : find_by_code(req, user, code, &token);
+    if (status == APR_SUCCESS)
+        status = confirm(req, token);
+    if (status == APR_SUCCESS) {
+        lockout_passed(req, &l);
+    } else if (status == STORE_ENOENT || status == STORE_ECOND) {
+        audit_note(req, "user_email_verify_fail", user != NULL ? store_doc_id(user) : NULL,
+                   audit_detail(req->pool, "email", biz_mask_email(req->pool, email)));
+        lockout_failed(req, &l, user != NULL ? store_doc_id(user) : NULL);
+        work_count(req);
+    }
+    return confirmed(req, reply, status, token, BIZ_INVALID_CODE);
+}
+
+biz_code auth_verify_email(biz_req *req, biz_reply *reply)
+{
+    const char *token = biz_field_str(req, "token"), *email = biz_field_str(req, "email"),
+               *code = biz_field_str(req, "code");
+
+    if (token != NULL)
+        return verify_by_token(req, reply, token);
+    if (email != NULL && code != NULL)
+        return verify_by_code(req, reply, email, code);
+    return biz_fail(reply, BIZ_VALIDATION_FAILED, "token",
+                    "token, or email and code, is required.");
 }
 
 biz_code auth_resend_verification(biz_req *req, biz_reply *reply)

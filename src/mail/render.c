@@ -302,6 +302,8 @@ apr_status_t render_verify_email(apr_pool_t *pool, const mail_reader *reader,
     draft d = draft_account(pool, reader, account, "verify_email");
 
     set(&d, "valid_hours", apr_itoa(pool, account->valid_for));
+    set(&d, "code", account->code);
+    set(&d, "code_minutes", apr_itoa(pool, account->code_minutes));
     return finish(&d, out, why);
 }
 

@@ -216,6 +216,9 @@ static apr_status_t verify(const sample *s)
 {
     mail_account a = account_of(s, "/verify-email.html#token=sampleSAMPLEsampleSAMPLE", 48);
 
+    a.code = "123456";
+    a.code_minutes = 10;
+
     return render_verify_email(s->pool, s->reader, &a, s->out, s->why);
 }
 

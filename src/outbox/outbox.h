@@ -57,6 +57,7 @@ enum {
     OUTBOX_KEEP_DAYS = 30, /* settled rows are kept for the operator to see */
     RESET_TOKEN_MINUTES = 60,
     VERIFY_TOKEN_HOURS = 48,
+    VERIFY_CODE_MINUTES = 10,
     MAILS_PER_ADDRESS_AND_HOUR = 3 /* of reset and of verification mails, each */
 };
 
@@ -79,6 +80,10 @@ const char *outbox_channel_of(const store_doc *row);
 
 /* A row as staff see it: neither its data nor its sealed token. */
 biz_json *outbox_json(apr_pool_t *pool, const store_doc *row);
+
+/* The six digits that stand in a verification mail beside its link; `hash`: SHA-256 of its token,
+ * as it is stored. */
+const char *outbox_verify_code(apr_pool_t *pool, const unsigned char *key, const char *hash);
 
 typedef struct outbox outbox;
 

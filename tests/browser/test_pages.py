@@ -60,7 +60,8 @@ def test_every_page_can_be_read_and_used(open_page, path, width, dark):
         assert page.locator(f"label[for={field.get_attribute('id')}]").count() == 1
         described = (field.get_attribute("aria-describedby") or "").split()
         assert all(page.locator(f"#{name}").count() == 1 for name in described)
-        assert field.get_attribute("autocomplete") in ("username", "new-password")
+        assert field.get_attribute("autocomplete") in ("username", "new-password",
+                                                        "one-time-code")
     for button in page.locator("button:visible, a.button:visible").all():
         assert button.bounding_box()["height"] >= 44
     assert page.locator("script:not([src]), style, [style], [onclick]").count() == 0

@@ -111,7 +111,9 @@ ROUTES = [
     Route("GET", "/auth/verify-reset-token", query="token"),
     Route("POST", "/auth/reset-password", fields={
         "token": (TOKEN, True, False), "new_password": (NEW_PASSWORD, True, False)}),
-    Route("POST", "/auth/verify-email", fields={"token": (TOKEN, True, False)}),
+    Route("POST", "/auth/verify-email", fields={
+        "token": (TOKEN, False, False), "email": (EMAIL, False, False),
+        "code": (APP_CODE, False, False)}),
     Route("POST", "/auth/resend-verification", fields={
         "email": (EMAIL, True, False), **WORK}),
     Route("GET", "/auth/sessions", "signed in"),

@@ -37,6 +37,8 @@ static apr_table_t *values_of(const char *user)
     apr_table_setn(values, "requested_short", "5 Oct, 10:30");
     apr_table_setn(values, "valid_minutes", "60");
     apr_table_setn(values, "valid_hours", "48");
+    apr_table_setn(values, "code", "123456");
+    apr_table_setn(values, "code_minutes", "10");
     apr_table_setn(values, "ip", "192.0.2.7");
     return values;
 }
