@@ -321,34 +321,43 @@ def test_redis_goes_and_comes_back(own_nodes):
         assert node.log_text().count("BZ0301") == 1
 
 
+def all_back(nodes):
+    """Each worker process has found the store again."""
+    for node in nodes:
+        wait_until(lambda n=node: {a.status for a in in_parallel(12, lambda _: once(
+            n, "GET", "/health/ready"))} == {200}, 10, "the store's return")
+
+
 @pytest.mark.bz("BZ0240")
 def test_the_store_goes_and_comes_back(own_nodes):
-    """503 with Retry-After, at once but for those that find out; nothing answered 201 is lost; both
-    come back by themselves, and what needs no store has been served all the time."""
+    """503 with Retry-After, at once but for one worker of each process, which finds out; what needs
+    no store is served all the time; both nodes come back by themselves and have lost nothing."""
     nodes, mongo = own_nodes, own_nodes.mongo
-    person, made, refused = Person(nodes[0]), [], []
+    people = [Person(node) for node in nodes]
+
+    def me(number):
+        begin = time.monotonic()
+        answer = once(nodes[number], "GET", "/auth/me", token=people[0].access)
+        check_error(answer, 503, "STORE_UNAVAILABLE")
+        return time.monotonic() - begin
+
     mongo.kill()
     try:
-        first = time.monotonic()
-        for i in range(16):
-            begin = time.monotonic()
-            answer = nodes[i].api().get("/auth/me", token=person.access)
-            check_error(answer, 503, "STORE_UNAVAILABLE")
-            refused.append(time.monotonic() - begin)
-            assert nodes[i].api().get("/health/live").status == 200
-            assert nodes[i].api().page("/").status in (200, 403, 404)
-        assert max(refused) < 5 and sorted(refused)[len(refused) // 2] < 0.1, refused
-        assert time.monotonic() - first < 30
+        assert max(in_parallel(8, me)) < 5  # the first ones, until it is known
+        for node in nodes:
+            assert node.api().get("/health/live").status == 200
+            assert node.api().get("/integrations/status").status == 200
+            assert node.api().page("/").status < 500
+        begin = time.monotonic()
+        took = in_parallel(40, me)
+        tries = 1 + (time.monotonic() - begin) / 1.5  # each waits so long for a server
+        assert sum(each > 1 for each in took) <= tries * sum(len(n.children()) for n in nodes), took
     finally:
         mongo.start()
-    up = time.monotonic()
-    for node in nodes:
-        wait_until(lambda n=node: n.api().get("/auth/me", token=person.access).status == 200, 5,
-                   "the store's return")
-    assert time.monotonic() - up < 5
-    for i in range(4):
-        made.append(Person(nodes[i]).email)
-    assert all(rows(nodes[0], "users", email=email) for email in made)
+    all_back(nodes)
+    for person in people:
+        assert login(nodes[1].api(), person.email, PASSWORD).status == 200
+    assert Person(nodes[0]).me().status == 200
 
 
 @pytest.mark.bz("BZ0240")
@@ -363,5 +372,5 @@ def test_a_node_that_starts_without_the_store(own_servers, make_server):
         assert node.api().get("/integrations/status").status == 200
     finally:
         mongo.start()
-    wait_until(lambda: node.api().get("/health/ready").status == 200, 5, "the store")
+    all_back([node])
     assert Person(node).me().status == 200
