@@ -150,6 +150,7 @@ def replica_set():
 
 @pytest.fixture
 def proxy(mongo):
+    mongo.controlled()
     with Proxy(mongo.port) as between:
         yield between
 
@@ -593,10 +594,83 @@ def test_sign_in(drive):
         at = f"127.0.0.1:{server.port}/{mongod.DATABASE}"
         right, wrong = (drive(f"mongodb://biz:{word}@{at}") for word in ("s3cret%2Fpw", "wr0ng"))
         right.ok("insert", "a@b.test")
+        right.ok("migrate")
+        right.ok("check")
         assert wrong.ask("insert", "c@d.test").answer == "eunavail"
         assert "BZ0240" in wrong.visible()[0]
         assert "wr0ng" not in str(wrong.log) and "biz:" not in str(wrong.log)
         assert right.close() < 2.5
+
+
+def test_tls(drive, tmp_path):
+    """As the URI says, and only to whom the certificate names."""
+    pem = tmp_path / "server.pem"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                    "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj", "/CN=localhost",
+                    "-addext", "subjectAltName=DNS:localhost", "-keyout", tmp_path / "key",
+                    "-out", pem], check=True, capture_output=True)
+    pem.write_text(pem.read_text() + (tmp_path / "key").read_text())
+    with mongod.Mongo(standalone=True, certificate=str(pem)) as server:
+        assert server.uri.startswith("mongodb://localhost:")
+        right = drive(server.uri)
+        right.ok("insert", "a@b.test")
+        for uri in (server.uri.replace("localhost", "127.0.0.1"),
+                    server.uri.replace(f"&tlsCAFile={pem}", "")):
+            wrong = drive(uri)
+            assert wrong.ask("insert", "c@d.test").answer == "eunavail"
+            assert "BZ0240" in wrong.visible()[0] and "certificate" in wrong.visible()[0]
+
+
+# ---- elections ----
+
+
+@pytest.fixture
+def three():
+    try:
+        kind = mongod.find()[0]
+    except mongod.Missing as e:
+        pytest.fail(str(e))
+    if kind != "mongod":
+        pytest.skip("elections need a mongod on PATH, three of them are started")
+    with mongod.MongoSet() as members:
+        yield members
+
+
+@pytest.mark.parametrize("how", ["killed", "frozen", "steps down"])
+def test_another_primary_is_elected(three, drive, how):
+    old = three.primary()
+    drivers = load_all(drive, three.uri, 12)
+    time.sleep(2)
+    if how == "killed":
+        old.kill()
+    elif how == "frozen":
+        old.freeze()
+    else:
+        old.step_down(20)
+    three.primary(other_than=old)
+    elected = time.monotonic()
+    done = [(driver, driver.loaded()) for driver in drivers]
+    for driver, did in done:
+        assert driver.back_after(elected, did) < 3
+        audit(three, did)
+    old.resume()
+
+
+def test_two_of_three_are_gone(three, drive):
+    """Without a majority nothing is confirmed, and all goes on when there is one again."""
+    driver = drive(three.uri)
+    driver.ok("insert", "a@b.test")
+    gone = [member for member in three.members if member is not three.primary()]
+    for member in gone:
+        member.kill()
+    assert driver.ask("insert", "b@b.test").answer == "eunavail"
+    for member in gone:
+        member.start()
+    three.primary()
+    end = time.monotonic() + 10
+    while driver.ask("insert", "c@b.test").answer not in ("ok", "eexist"):
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def test_a_wrong_uri_shows_no_password(program):

@@ -2,13 +2,16 @@
 on one holds on the other: limits, sign-outs, tokens, mails; and each goes on when the other dies."""
 import contextlib
 import os
+import re
 import shutil
+import socket
+import subprocess
 import time
 
 import pytest
 
 import stored
-from harness import new_ip, token_of, wait_until
+from harness import REPO, free_port, new_ip, token_of, wait_until
 from kit import (OTHER_PASSWORD, PASSWORD, MailServer, Person, address, check_error, in_parallel,
                  login, now_ms, once, refresh, row, rows)
 
@@ -117,6 +120,49 @@ def test_a_restart_of_one_node_gives_nobody_more(more_nodes):
     nodes[0].start()
     statuses = [nodes[i].api(ip=ip).post("/auth/login", json={}).status for i in range(8)]
     assert statuses.count(429) == 4 and statuses[:4].count(429) == 0
+
+
+def is_open(port):
+    with socket.socket() as s:
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
+def stunnel_conf(**values):
+    """The block of docs/OPERATIONS.md with other values."""
+    text = (REPO / "docs/OPERATIONS.md").read_text()
+    lines = [line.strip() for line in re.search(r"    \[bizapi-redis\]\n(?:    .*\n)+",
+                                                text).group().splitlines()]
+    return "foreground = yes\npid =\nsyslog = no\n" + "\n".join(
+        f"{line.split(' = ')[0]} = {values[line.split(' = ')[0]]}"
+        if line.split(" = ")[0] in values else line for line in lines)
+
+
+@pytest.mark.parametrize("host", ["localhost", "redis.example.org"])
+def test_tls_to_redis_by_stunnel(make_server, tmp_path, host):
+    """As the page says; under another name than the certificate's nobody is talked to."""
+    port, accept = free_port(), free_port()
+    node = make_server(start=False, https=True, mail=False, may=("BZ0601", "BZ0301"),
+                       conf=f"BizApiRateBackend redis://:s3cret-of-redis@127.0.0.1:{accept}")
+    certificate = node.root / "tls.crt"
+    (tmp_path / "stunnel.conf").write_text(stunnel_conf(
+        accept=f"127.0.0.1:{accept}", connect=f"127.0.0.1:{port}", CAfile=certificate,
+        checkHost=host))
+    with Redis(password="s3cret-of-redis", options=[
+            "--tls-port", str(port), "--tls-cert-file", str(certificate), "--tls-key-file",
+            str(node.root / "tls.key"), "--tls-auth-clients", "no"]) as redis:
+        stunnel = subprocess.Popen(["stunnel", str(tmp_path / "stunnel.conf")],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            wait_until(lambda: is_open(accept), 10, "stunnel")
+            node.start()
+            assert node.api().post("/auth/login", json={}).status == 422
+            keys = redis.do("KEYS", "bizapi:rl:*")
+            assert bool(keys) == (host == "localhost"), keys
+            assert ("BZ0301" in node.log_text()) == (host != "localhost")
+        finally:
+            node.stop()
+            stunnel.kill()
+            stunnel.wait()
 
 
 # ---- sessions and tokens ----

@@ -9,7 +9,10 @@
         mongo.fail(["insert"], errorCode=91, times=1)
         mongo.step_down(3)
 
-Which server: BIZAPI_TEST_MONGO_URI (then nothing can be started or hurt), else mongod on PATH, else
+    with MongoSet() as three:                   # needs a mongod; three.primary() is a Mongo
+
+Which server: BIZAPI_TEST_MONGO_URI (each Mongo is a new database there, which is removed; what would
+hurt the server is skipped), else mongod on PATH, else
 SecantusDB from tests/requirements.txt, which `make test` puts into build/venv. With none of them,
 find() raises Missing, and the test fails with what to install; BIZAPI_NO_MONGO=1 leaves out what
 needs a MongoDB, and says so.
@@ -26,6 +29,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 DATABASE = "bizapi_test"
@@ -76,9 +80,12 @@ def pymongo():
 
 
 class Mongo:
-    def __init__(self, standalone=False, port=None):
+    def __init__(self, standalone=False, port=None, certificate=None, of_set=False):
+        """`certificate`: a file with certificate and key; then it speaks TLS alone, as localhost.
+        `of_set`: a member of MongoSet."""
         self.kind, self.program = find()
-        self.standalone = standalone
+        self.standalone, self.certificate, self.of_set = standalone, certificate, of_set
+        self.name = f"{DATABASE}_{os.urandom(5).hex()}"  # of the database on a server of others
         self.more = []  # options of the server, from the next start on
         self.port = port or free_port()
         self.process = None
@@ -98,9 +105,14 @@ class Mongo:
         return self
 
     def __exit__(self, *_):
+        if self.kind == "uri":
+            client = self.client()
+            for name in client.list_database_names():
+                if name.startswith(self.name):
+                    client.drop_database(name)
         for client in self.clients:
             client.close()
-        self.kill()  # nobody wants the data: no need to wait until it is all written
+        self.stop(signal.SIGKILL)  # nobody wants the data: no need to wait until it is all written
         if self.folder:
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -113,17 +125,30 @@ class Mongo:
     @property
     def uri(self):
         if self.kind == "uri":
-            return self.program
-        return self.uri_at(self.port, f"replicaSet={self.replica_set}" if self.replica_set else "")
+            return self.foreign_uri()
+        return self.uri_at(self.port, "&".join(filter(None, (
+            self.replica_set and f"replicaSet={self.replica_set}",
+            self.certificate and f"tls=true&tlsCAFile={self.certificate}"))))
+
+    def foreign_uri(self):
+        """BIZAPI_TEST_MONGO_URI, with a database of our own; who signs in does so where it says."""
+        parts = urllib.parse.urlsplit(self.program)
+        query = parts.query
+        if "@" in parts.netloc and "authSource=" not in query:
+            query = "&".join(filter(None, (query, f"authSource={parts.path.strip('/') or 'admin'}")))
+        return urllib.parse.urlunsplit(parts._replace(path=f"/{self.name}", query=query))
 
     def uri_at(self, port, options="", database=DATABASE):
         """The same server by way of another port (a proxy); the members it names are not asked."""
         if port != self.port:
             options = "&".join(filter(None, ("directConnection=true", options)))
-        return f"mongodb://127.0.0.1:{port}/{database}" + (f"?{options}" if options else "")
+        host = "localhost" if self.certificate else "127.0.0.1"
+        return f"mongodb://{host}:{port}/{database}" + (f"?{options}" if options else "")
 
     def uri_of(self, database):
         """Another database of the same server."""
+        if self.kind == "uri":
+            return self.uri.replace(f"/{self.name}", f"/{self.name}_{database}", 1)
         return self.uri.replace(f"/{DATABASE}", f"/{database}", 1)
 
     def command(self):
@@ -133,9 +158,13 @@ class Mongo:
             command = [self.program, "--port", str(self.port), "--dbpath", str(data), "--bind_ip",
                        "127.0.0.1", "--setParameter", "enableTestCommands=1", "--setParameter",
                        "ttlMonitorSleepSecs=1"]
+            if self.certificate:
+                command += ["--tlsMode", "requireTLS", "--tlsCertificateKeyFile", self.certificate]
             return command + self.more + ([] if self.standalone else ["--replSet", MONGOD_SET])
         command = [self.program, "--port", str(self.port), "--storage-path", str(data),
                    "--enable-test-commands", "--cache-size", "128M"]
+        if self.certificate:
+            command += ["--tls-cert-file", self.certificate, "--tls-key-file", self.certificate]
         return command + self.more + (["--standalone"] if self.standalone else [])
 
     def start(self):
@@ -154,11 +183,12 @@ class Mongo:
     def answers(self):
         """Up, and ready for writes; makes the replica set where it is not there yet."""
         module = pymongo()
+        tls = {"tls": True, "tlsAllowInvalidCertificates": True} if self.certificate else {}
         client = module.MongoClient("127.0.0.1", self.port, directConnection=True,
                                     serverSelectionTimeoutMS=300, connectTimeoutMS=300,
-                                    socketTimeoutMS=2000)
+                                    socketTimeoutMS=2000, **tls)
         try:
-            if client.admin.command("hello").get("isWritablePrimary"):
+            if client.admin.command("hello").get("isWritablePrimary") or self.of_set:
                 return True
             if self.kind == "mongod" and not self.standalone:
                 member = {"_id": 0, "host": f"127.0.0.1:{self.port}"}
@@ -182,6 +212,7 @@ class Mongo:
         self.process = None
 
     def kill(self):
+        self.controlled()
         self.stop(signal.SIGKILL)
 
     def restart(self):
@@ -190,7 +221,10 @@ class Mongo:
 
     def controlled(self):
         if self.kind == "uri":
-            raise RuntimeError("the server of BIZAPI_TEST_MONGO_URI is not ours to start or hurt")
+            why = "the server of BIZAPI_TEST_MONGO_URI is not ours to start or hurt"
+            if "pytest" in sys.modules:
+                sys.modules["pytest"].skip(why)
+            raise RuntimeError(why)
 
     # ---- harm ----
 
@@ -208,7 +242,7 @@ class Mongo:
         return client
 
     def database(self):
-        return self.client()[DATABASE]
+        return self.client().get_default_database()
 
     def admin(self, *command, **options):
         client = pymongo().MongoClient("127.0.0.1", self.port, directConnection=True,
@@ -237,6 +271,57 @@ class Mongo:
             self.admin({"replSetStepDown": seconds, "force": True})
         except module.errors.AutoReconnect:
             pass  # old servers close the connection
+
+
+class MongoSet:
+    """Three mongod that elect their primary; quick to notice that one is gone."""
+    standalone = False
+
+    def __enter__(self):
+        self.members, self.clients = [Mongo(of_set=True) for _ in range(3)], []
+        try:
+            for member in self.members:
+                member.__enter__()
+            self.members[0].admin({"replSetInitiate": {
+                "_id": MONGOD_SET, "settings": {"electionTimeoutMillis": 1500,
+                                                "heartbeatIntervalMillis": 300},
+                "members": [{"_id": i, "host": f"127.0.0.1:{m.port}"}
+                            for i, m in enumerate(self.members)]}})
+            self.primary()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        for client in self.clients:
+            client.close()
+        for member in self.members:
+            member.__exit__()
+
+    @property
+    def uri(self):
+        hosts = ",".join(f"127.0.0.1:{member.port}" for member in self.members)
+        return f"mongodb://{hosts}/{DATABASE}?replicaSet={MONGOD_SET}"
+
+    def database(self):
+        self.clients.append(pymongo().MongoClient(self.uri, serverSelectionTimeoutMS=10000))
+        return self.clients[-1].get_default_database()
+
+    def primary(self, other_than=None):
+        """The member that takes writes, once there is one."""
+        module = pymongo()
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            for member in self.members:
+                try:
+                    if member.process is not None and member is not other_than and \
+                            member.admin("hello").get("isWritablePrimary"):
+                        return member
+                except module.errors.PyMongoError:
+                    pass
+            time.sleep(0.05)
+        raise RuntimeError("no member of the replica set became primary")
 
 
 def main():

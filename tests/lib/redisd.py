@@ -17,11 +17,11 @@ import time
 
 
 class Redis:
-    def __init__(self, password=None):
+    def __init__(self, password=None, options=()):
         with socket.socket() as s:
             s.bind(("127.0.0.1", 0))
             self.port = s.getsockname()[1]
-        self.password, self.process, self.folder = password, None, None
+        self.password, self.options, self.process, self.folder = password, list(options), None, None
 
     def __enter__(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="bizapi-redis-"))
@@ -35,12 +35,12 @@ class Redis:
     def url(self):
         return f"redis://{f':{self.password}@' if self.password else ''}127.0.0.1:{self.port}"
 
-    def start(self, *options):
+    def start(self):
         secret = ["--requirepass", self.password] if self.password else []
         self.process = subprocess.Popen(
             ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir",
              str(self.folder), "--save", "", "--logfile", str(self.folder / "log"), *secret,
-             *options], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+             *self.options], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         end = time.monotonic() + 20
         while "PONG" not in self.do("PING"):
             assert self.process.poll() is None and time.monotonic() < end, "redis did not start"
