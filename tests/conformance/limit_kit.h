@@ -221,6 +221,7 @@ KIT void run_everywhere(int processes, int threads, void (*work)(void *, unsigne
 typedef struct {
     char dir[64], sock[96], url[128];
     pid_t pid;
+    int load_delay; /* microseconds for each key of its file */
 } redis_server;
 
 KIT int redis_is_installed(void)
@@ -246,14 +247,16 @@ KIT int redis_answers(const char *sock)
 /* `port` 0: a unix socket alone. */
 KIT void redis_launch(redis_server *s, int port, const char *password)
 {
-    char number[16];
+    char number[16], delay[16];
 
     snprintf(number, sizeof(number), "%d", port);
+    snprintf(delay, sizeof(delay), "%d", s->load_delay);
     s->pid = fork_child();
     if (s->pid == 0) {
         execl("/usr/bin/redis-server", "redis-server", "--port", number, "--bind", "127.0.0.1",
               "--unixsocket", s->sock, "--dir", s->dir, "--save", "", "--appendonly", "no",
               "--logfile", apr_pstrcat(pool, s->dir, "/log", NULL), "--daemonize", "no",
+              "--key-load-delay", delay, "--loading-process-events-interval-bytes", "1024",
               password ? "--requirepass" : NULL, password, NULL);
         _exit(127);
     }
@@ -287,6 +290,7 @@ KIT void redis_end(redis_server *s)
     redis_kill(s);
     unlink(s->sock);
     unlink(apr_pstrcat(pool, s->dir, "/log", NULL));
+    unlink(apr_pstrcat(pool, s->dir, "/dump.rdb", NULL));
     rmdir(s->dir);
 }
 

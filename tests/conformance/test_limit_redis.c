@@ -312,9 +312,10 @@ static void test_user_of_its_own(void **state)
     limit_redis *redis;
 
     need_redis();
-    assert_true(redis_do(&server, "ACL SETUSER bizapi on >pw ~bizapi:rl:* -@all +eval +evalsha "
-                                  "+time +lindex +llen +lpop +rpush +del +pexpire"));
-    redis = redis_client(apr_psprintf(pool, "redis+unix://bizapi:pw@%s", server.sock), 2);
+    assert_true(redis_do(&server,
+                         "ACL SETUSER bizapi on >pw ~bizapi:rl:* resetchannels -@all +eval "
+                         "+evalsha +select +time +llen +lindex +lpop +rpush +del +pexpire"));
+    redis = redis_client(apr_psprintf(pool, "redis+unix://bizapi:pw@%s?db=1", server.sock), 2);
     assert_int_equal(call(redis, r, &a).rv, APR_SUCCESS);
     assert_int_equal(call(redis, r, &a).rv, APR_SUCCESS);
     assert_false(call(redis, r, &a).v.allowed);
@@ -469,6 +470,36 @@ static void test_script_flush(void **state)
         assert_int_equal(o.v.allowed, i < 3);
         assert_true(redis_do(&server, "SCRIPT FLUSH"));
     }
+}
+
+/* It accepts connections and answers LOADING until it has read its file. */
+static void test_loading(void **state)
+{
+    const limit_rule *r = rule(100000);
+    const limit_addr a = nth_addr(1);
+    redis_server s;
+    limit_redis *redis;
+    outcome o;
+
+    need_redis();
+    redis_start(&s, 0, NULL);
+    redis = redis_client(s.url, 4);
+    assert_int_equal(call(redis, r, &a).rv, APR_SUCCESS);
+    assert_true(redis_do(&s, "EVAL %s 0", "for i = 1, 8000 do redis.call('SET', i, i) end"));
+    assert_true(redis_do(&s, "SAVE"));
+    redis_kill(&s);
+    s.load_delay = 200; /* microseconds for each key */
+    redis_launch(&s, 0, NULL);
+    o = call(redis, r, &a);
+    assert_int_not_equal(o.rv, APR_SUCCESS);
+    assert_in_range(o.took, 0, 400000);
+    reason_is(redis, "answered LOADING");
+    assert_fails_fast(redis);
+    while (!redis_do(&s, "GET 1")) {
+        usleep(1000);
+    }
+    assert_in_range(time_to_return(redis), 0, SECOND);
+    redis_end(&s);
 }
 
 /* The trouble of one key is not the trouble of the others. */
@@ -781,6 +812,7 @@ int main(void)
         cmocka_unit_test(test_stopped),
         cmocka_unit_test(test_paused),
         cmocka_unit_test(test_script_flush),
+        cmocka_unit_test(test_loading),
         cmocka_unit_test(test_wrong_type),
         cmocka_unit_test(test_out_of_memory),
         cmocka_unit_test(test_no_redis_there),
