@@ -6,11 +6,14 @@
  * would otherwise be killed between sending a mail and noting that it was sent. */
 #include "glue.h"
 
+#include <apr_network_io.h>
+#include <apr_strings.h>
 #include <mod_watchdog.h>
 
 #include "audit/audit.h"
 #include "integrations/webhook.h"
 #include "integrations/elevenlabs.h"
+#include "auth/keywatch.h"
 
 APLOG_USE_MODULE(bizapi);
 
@@ -72,6 +75,16 @@ static int sweep_voice(business *b, apr_pool_t *pool)
     return 0;
 }
 
+static int watch_keys(business *b, apr_pool_t *pool)
+{
+    char host[APRMAXHOSTLEN + 1];
+
+    if (apr_gethostname(host, sizeof(host), pool) == APR_SUCCESS)
+        biz_keys_watch(b->env.store, pool, b->keys,
+                       apr_pstrcat(pool, host, ":", b->settings->state_dir, NULL));
+    return 0;
+}
+
 static const struct {
     int seconds; /* between two runs; 0: each tick */
     int (*run)(business *b, apr_pool_t *pool);
@@ -79,7 +92,8 @@ static const struct {
             {0, work_outbox},
             {SWEEP_SECONDS, sweep},
             {SWEEP_SECONDS, sweep_audit},
-            {SWEEP_FILES_SECONDS, sweep_voice}};
+            {SWEEP_FILES_SECONDS, sweep_voice},
+            {KEYWATCH_SECONDS, watch_keys}};
 
 enum { JOBS = sizeof(jobs) / sizeof(jobs[0]) };
 

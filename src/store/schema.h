@@ -166,6 +166,10 @@
     F(PUSH_PLATFORM, "platform", STR)                                                              \
     F(PUSH_LAST_OK_AT, "last_ok_at", TIME)
 
+#define STORE_LEASES(F)                                                                            \
+    F(LEASE_HOLDER, "holder", STR)                                                                 \
+    F(LEASE_EXPIRES_AT, "expires_at", TIME)
+
 #define STORE_COUNTERS(F) F(COUNTER_VALUE, "value", INT)
 
 /* Who books. A customer and a user of the same confirmed address belong together. */
@@ -229,6 +233,7 @@ enum {
     C(COLL_BOOKINGS, "bookings", "bk", STORE_BOOKINGS, 0, 0)                                       \
     C(COLL_PROVIDER_CACHE, "provider_cache", "pca", STORE_PROVIDER_CACHE, STORE_RELAXED,           \
       CACHE_EXPIRES_AT)                                                                            \
+    C(COLL_LEASES, "leases", "lea", STORE_LEASES, 0, LEASE_EXPIRES_AT)                             \
     C(COLL_COUNTERS, "counters", "cnt", STORE_COUNTERS, 0, 0)
 
 typedef enum { STORE_STR, STORE_INT, STORE_BOOL, STORE_TIME, STORE_JSON } store_type;

@@ -27,14 +27,15 @@ LEASE_S = 60  # OUTBOX_LEASE_SECONDS
 class Nodes:
     """Several servers of one business. `conf(number)` adds what differs between them."""
 
-    def __init__(self, make, mongo, redis, count=2, conf=lambda number: "", **arguments):
+    def __init__(self, make, mongo, redis, count=2, conf=lambda number: "", same_keys=True,
+                 **arguments):
         self.mongo, self.redis = mongo, redis
         self.store = mongo.uri_of(f"{mongod.DATABASE}_{os.urandom(4).hex()}")
         self.all = []
         for number in range(count):
             node = make(start=False, store=self.store, **arguments,
                         conf=f"BizApiRateBackend {redis.url}\n{conf(number)}")
-            if self.all:
+            if self.all and same_keys:
                 copy_keys(self.all[0], node)
             node.start()
             self.all.append(node)
@@ -266,6 +267,16 @@ def test_one_work_for_one_idempotency_key(nodes):
     again = nodes[1].api().post("/auth/register", json=body, headers={
         "Idempotency-Key": f"k-{body['email']}"})
     assert again.status == 201 and again.headers["idempotent-replayed"] == "true"
+
+
+@pytest.mark.bz("BZ0554")
+def test_keys_that_differ_are_told(more_nodes):
+    nodes = more_nodes(mail=False, may=("BZ0601",), same_keys=False)
+    person = Person(nodes[0])
+    check_error(nodes[1].api().get("/auth/me", token=person.access), 401, "UNAUTHENTICATED")
+    lines = wait_until(lambda: [line for line in nodes[1].log_text().splitlines()
+                                if "BZ0554" in line], 15, "the line")
+    assert str(nodes[0].state) in lines[0] and str(nodes[1].state) in lines[0]
 
 
 # ---- mails ----
