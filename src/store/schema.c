@@ -68,6 +68,7 @@ static const store_index indexes[] = {
     {"consents_address", COLL_CONSENTS, {CONSENT_CHANNEL, CONSENT_ADDRESS}, 1},
     {"push_token", COLL_PUSH_DEVICES, {PUSH_TOKEN}, 1},
     {"push_user", COLL_PUSH_DEVICES, {PUSH_USER_ID, STORE_CREATED_AT}, 0},
+    {"leases_expiry", COLL_LEASES, {LEASE_EXPIRES_AT}, 0},
     {"idempotency_expiry", COLL_IDEMPOTENCY, {IDEM_EXPIRES_AT}, 0},
     {"customers_email", COLL_CUSTOMERS, {CUSTOMER_EMAIL, STORE_CREATED_AT}, 0},
     {"customers_user", COLL_CUSTOMERS, {CUSTOMER_USER_ID, STORE_CREATED_AT}, 0},

@@ -611,6 +611,7 @@ def test_tls(drive, tmp_path):
                     "-out", pem], check=True, capture_output=True)
     pem.write_text(pem.read_text() + (tmp_path / "key").read_text())
     with mongod.Mongo(standalone=True, certificate=str(pem)) as server:
+        server.controlled()
         assert server.uri.startswith("mongodb://localhost:")
         right = drive(server.uri)
         right.ok("insert", "a@b.test")

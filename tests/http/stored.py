@@ -10,7 +10,6 @@ import datetime
 import itertools
 import os
 import pathlib
-import re
 import sqlite3
 import sys
 import time
@@ -18,9 +17,9 @@ import time
 REPO = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(REPO / "tests/lib"))
 import mongod  # noqa: E402
+import schema  # noqa: E402
 
 ON_MONGO = os.environ.get("BIZ_STORE") == "mongodb"
-COMMON = {"_id": "STR", "version": "INT", "created_at": "TIME", "updated_at": "TIME"}
 
 _numbers = itertools.count(1)
 _ours = []
@@ -58,25 +57,6 @@ def drop(url):
     """The database of a server that is gone."""
     if url in _ours:
         mongo_of(url).client.drop_database(mongo_of(url).name)
-
-
-# ---- what is declared ----
-
-def declared():
-    """{collection: {field: type}} of src/store/schema.h."""
-    text = (REPO / "src/store/schema.h").read_text()
-    lists = {name: dict(re.findall(r'F\(\w+,\s*"(\w+)",\s*(\w+)\)', body)) for name, body in
-             re.findall(r"#define (STORE_\w+)\(F\)((?:.*\\\n)*.*\n)", text)}
-    found = {}
-    for name, fields, flags in re.findall(r'C\(COLL_\w+,\s*"(\w+)",\s*"\w+",\s*(\w+),\s*([^,]+),',
-                                          text):
-        common = COMMON if "STORE_NO_VERSION" not in flags else {
-            each: COMMON[each] for each in ("_id", "created_at")}
-        found[name] = {**common, **lists[fields]}
-    return found
-
-
-SCHEMA = declared()
 
 
 # ---- SQLite ----
@@ -122,7 +102,7 @@ def mongo_of(url):
 
 
 def to_mongo(table, name, value):
-    kind = SCHEMA[table][name]
+    kind = schema.FIELDS[table][name]
     if value is None:
         return None
     if kind == "TIME":
@@ -138,7 +118,7 @@ def from_mongo(value):
 
 def mongo_rows(server, table, where):
     query = {name: to_mongo(table, name, value) for name, value in where.items()}
-    nulls = dict.fromkeys(SCHEMA[table])
+    nulls = dict.fromkeys(schema.FIELDS[table])
     return [{**nulls, **{name: from_mongo(value) for name, value in document.items()}}
             for document in mongo_of(server.store)[table].find(query).sort(
                 [("created_at", 1), ("_id", 1)])]
