@@ -221,6 +221,7 @@ static void every_unique_index_is_one(void **state)
     (void)state;
     for (unsigned i = 0; i < count; i++) {
         const char *value = unique_name("unique"), *index = NULL;
+        const int64_t number = apr_time_now();
 
         for (int twice = 0; twice < 2; twice++) {
             store_doc *doc = store_doc_new(pool, indexes[i].coll);
@@ -228,6 +229,8 @@ static void every_unique_index_is_one(void **state)
             for (int f = 0; f < STORE_INDEX_FIELDS && indexes[i].fields[f]; f++) {
                 if (store_field_type(indexes[i].fields[f]) == STORE_STR) {
                     store_set_str(doc, indexes[i].fields[f], value);
+                } else if (store_field_type(indexes[i].fields[f]) == STORE_INT) {
+                    store_set_int(doc, indexes[i].fields[f], number);
                 }
             }
             assert_status(store_insert(st, pool, doc, &index),
