@@ -6,7 +6,7 @@
 #   make install [DESTDIR=] [PREFIX=/usr/local]     make uninstall     make lint
 #   make asan     make tsan     (the tests under a sanitizer)
 #   make fuzz [FUZZ=email] [FUZZ_SECONDS=60]     (looks for new inputs; make test replays the known)
-#   make mail-templates     (after a change in conf/mail/src)
+#   make mail-templates     (after a change in conf/mail/src)     make mail-preview     (look at them)
 #   make graceful (restarts every 2 s for 2 minutes under load, on each MPM)
 #   make bench    (docs/BENCHMARKS.md; wants the machine for itself for ten minutes)
 #   make bare     (make test in an empty Debian 12, made by debootstrap)
@@ -257,6 +257,12 @@ $(B)/mjml/node_modules/.package-lock.json: conf/mail/src/package-lock.json
 	npm ci --prefix $(B)/mjml --no-audit --no-fund
 	@touch $@
 
+# A picture of every mail, narrow and wide, light and dark, on one page to leaf through.
+mail-preview: $(B)/bizapictl
+	@conf/quickstart/deps test
+	@$(PYTHON) tests/run --venv
+	build/venv/bin/python tests/lib/mail_preview.py $(B)
+
 # The README's table of routes, from src/routes.c.
 docs:
 	$(PYTHON) tests/guards/readme.py
@@ -265,5 +271,6 @@ clean:
 	rm -rf $(B)
 
 FORCE:
-.PHONY: all run test tests asan tsan fuzz bench graceful bare install uninstall lint mail-templates docs clean FORCE
+.PHONY: all run test tests asan tsan fuzz bench graceful bare install uninstall lint mail-templates \
+        mail-preview docs clean FORCE
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

@@ -25,7 +25,7 @@ def test_only_admins(server):
     for person in (Person(server), Admin(server, "staff")):
         check_error(call(person, "GET", TEMPLATES), 403, "FORBIDDEN")
         check_error(preview(person, "invoice_sent"), 403, "FORBIDDEN")
-        check_error(call(person, "POST", f"/admin/email-templates/invoice_sent/test",
+        check_error(call(person, "POST", "/admin/email-templates/invoice_sent/test",
                          json={"to": address()}), 403, "FORBIDDEN")
     check_error(server.api().get(TEMPLATES), 401, "UNAUTHENTICATED")
 
@@ -103,6 +103,7 @@ def test_one_to_an_address(server, admin):
     kinds = [p.get_content_type() for p in mail.walk()]
     assert "text/calendar" in kinds and "application/ics" in kinds
     assert re.fullmatch(r"<obx_\w+@.+>", mail["Message-ID"])
-    check_error(call(admin, "POST", f"/admin/email-templates/no_such/test", json={"to": to}), 404, "NOT_FOUND")
-    check_error(call(admin, "POST", f"/admin/email-templates/invoice_sent/test", json={"to": "nobody"}), 422,
-                "VALIDATION_FAILED", "to")
+    check_error(call(admin, "POST", "/admin/email-templates/no_such/test", json={"to": to}), 404,
+                "NOT_FOUND")
+    check_error(call(admin, "POST", "/admin/email-templates/invoice_sent/test",
+                     json={"to": "nobody"}), 422, "VALIDATION_FAILED", "to")

@@ -657,3 +657,40 @@ def test_24_subject(mails):
         if re.search(r"[\U0001f000-\U0001ffff☀-➿]", m.subject):
             yield "a picture"
     each(mails, check)
+
+
+# ---- what an operator types ----
+
+def bizapictl(*arguments):
+    return subprocess.run([BUILD / "bizapictl", "mail", *arguments], capture_output=True, text=True,
+                          check=False, env={**os.environ, "BIZAPI_STORE": ""})
+
+
+def test_lint_and_preview():
+    templates = ("--templates", str(REPO / "conf/mail"))
+    good = bizapictl("lint", *templates)
+    assert (good.returncode, good.stderr) == (0, "")
+    assert re.fullmatch(r"\d+ mails in 3 languages are good\n", good.stdout)
+    listed = bizapictl("preview", *templates)
+    assert listed.returncode == 0 and "appointment_reminder.2h" in listed.stdout
+    german = bizapictl("preview", "invoice_sent", *templates, "--locale", "de", "--as", "text")
+    assert german.returncode == 0 and german.stdout.startswith("Ihre Rechnung\n")
+    page = bizapictl("preview", "invoice_sent", *templates, "--as", "html", "--primary", "#4caf50")
+    assert page.stdout.startswith("<!doctype html>") and "#4caf50" in page.stdout
+
+
+@pytest.mark.parametrize("status, arguments, words", [
+    (3, ("no_such",), "no_such"), (2, ("invoice_sent", "--locale", "xx"), "xx"),
+    (2, ("invoice_sent", "--timezone", "Mars/X"), "Mars/X"),
+    (2, ("invoice_sent", "--scenario", "endless"), "--scenario"),
+    (2, ("invoice_sent", "--as", "picture"), "--as"),
+    (2, ("invoice_sent", "--accent", "red"), "#1a5fb4")])
+def test_a_wrong_preview_is_told(status, arguments, words):
+    result = bizapictl("preview", *arguments, "--templates", str(REPO / "conf/mail"))
+    assert result.returncode == status and not result.stdout and words in result.stderr
+
+
+def test_folders_that_are_not_there():
+    for option in ("--templates", "--overrides"):
+        result = bizapictl("lint", "--templates", str(REPO / "conf/mail"), option, "/nowhere")
+        assert result.returncode == 1 and "/nowhere" in result.stderr
