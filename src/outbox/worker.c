@@ -21,7 +21,7 @@ enum {
     BROKEN_PAUSE_SECONDS = 10, /* during which nothing is tried at all */
     BUSY_SECONDS = 60,         /* the same, where a provider with a quota names no time */
     FAILURES_IN_A_ROW = 3,     /* after which it is the server, not the rows */
-    LANE_SECONDS = 2,          /* after which the next channel has its turn */
+    LANE_SECONDS = 5,          /* after which the next channel has its turn */
     ADOPT_BATCH = 500,
     CHANNELS_MAX = 8,
     ERROR_SHOWN = 300
