@@ -97,10 +97,12 @@ def test_without_firebase_there_is_no_push(server, person):
 
 
 @pytest.mark.parametrize("what, param", [
-    ({"token": "", "platform": "web"}, "token"), ({"token": "a\nb", "platform": "web"}, "token"),
+    ({"token": "", "platform": "web"}, "token"),
+    ({"token": "device\nof two lines", "platform": "web"}, "token"),
     ({"token": "a" * 4097, "platform": "web"}, "token"), ({"platform": "web"}, "token"),
-    ({"token": "a", "platform": "fridge"}, "platform"), ({"token": "a"}, "platform"),
-    ({"token": ["a"], "platform": "web"}, "token")])
+    ({"token": "a-device-alone", "platform": "fridge"}, "platform"),
+    ({"token": "a-device-alone"}, "platform"),
+    ({"token": ["a-device-alone"], "platform": "web"}, "token")])
 def test_devices_that_are_none(person, what, param):
     check_error(device(person, "POST", **what), 422, "VALIDATION_FAILED", param)
 
