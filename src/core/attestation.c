@@ -7,6 +7,28 @@
 
 enum { DATA_MAX = 8192 };
 
+int attestation_claims_fit(const unsigned char *data, size_t len)
+{
+    size_t at = 0;
+
+    while (at < len) {
+        unsigned major = data[at] >> 5, size = data[at] & 31;
+        size_t more = size < 24 ? 0 : size <= 27 ? (size_t)1 << (size - 24) : len, i;
+        uint64_t value = size;
+
+        at++;
+        if (more > len - at)
+            return 0;
+        for (i = 0, value = more > 0 ? 0 : value; i < more; i++)
+            value = value << 8 | data[at++];
+        if (major >= 2 && major <= 5 && value > len - at)
+            return 0;
+        if (major == 2 || major == 3)
+            at += value;
+    }
+    return 1;
+}
+
 /* The value under a text key of a definite map; NULL where it is missing or there twice. */
 static cbor_item_t *value_of(const cbor_item_t *map, const char *name)
 {
@@ -65,10 +87,12 @@ apr_status_t attestation_read(apr_pool_t *pool, const unsigned char *data, size_
                               attestation *out)
 {
     struct cbor_load_result result;
-    cbor_item_t *object = len <= DATA_MAX ? cbor_load(data, len, &result) : NULL, *statement;
+    cbor_item_t *object = NULL, *statement;
     apr_status_t rv = APR_EINVAL;
 
     memset(out, 0, sizeof(*out));
+    if (len <= DATA_MAX && attestation_claims_fit(data, len))
+        object = cbor_load(data, len, &result);
     if (object == NULL)
         return rv;
     if (result.read == len && is_map(object) && cbor_map_size(object) == 3 &&

@@ -20,6 +20,8 @@ enum {
     CREDENTIAL_ID_MAX = 1023, /* level 2, section 4: credential ID */
     DATA_MAX = 8192,
     CLIENT_DATA_DEPTH = 8,
+    FIXED_LEN = 37, /* hash of the party's id, flags, counter */
+    AAGUID_LEN = 16,
     USER_PRESENT = 1,
     USER_VERIFIED = 4
 };
@@ -161,6 +163,20 @@ apr_status_t webauthn_read(apr_pool_t *pool, const webauthn_party *party,
 
 /* ---- a new credential ---- */
 
+/* Section 6.1: what stands behind the fixed part is CBOR, the key's after its id. */
+static int is_sound(const unsigned char *auth_data, size_t len, int has_key)
+{
+    size_t at = FIXED_LEN;
+
+    if (has_key) {
+        if (len < FIXED_LEN + AAGUID_LEN + 2)
+            return 0;
+        at += AAGUID_LEN;
+        at += 2 + ((size_t)auth_data[at] << 8 | auth_data[at + 1]);
+    }
+    return len >= at && attestation_claims_fit(auth_data + at, len - at);
+}
+
 static int is_for_party(const webauthn_party *party, const unsigned char *auth_data, size_t len)
 {
     unsigned char hash[BIZ_SHA256_LEN];
@@ -252,7 +268,8 @@ apr_status_t webauthn_register(apr_pool_t *pool, const webauthn_party *party,
         return refuse(why, "its attestation is none that is asked for");
     if (!is_for_party(party, made.auth_data, made.auth_data_len))
         return refuse(why, "it was made for another site");
-    cred = cred_of(&made);
+    if (is_sound(made.auth_data, made.auth_data_len, 1))
+        cred = cred_of(&made);
     if (cred == NULL)
         return refuse(why, "its key is of no kind that is asked for");
     key->id = biz_b64url(pool, fido_cred_id_ptr(cred), fido_cred_id_len(cred));
@@ -291,7 +308,8 @@ apr_status_t webauthn_verify(apr_pool_t *pool, const webauthn_party *party,
         *why = "its key cannot be read";
     else if (!is_for_party(party, answer->data, answer->data_len))
         *why = "it was made for another site";
-    else if (fido_assert_set_count(claim, 1) != FIDO_OK ||
+    else if (!is_sound(answer->data, answer->data_len, 0) ||
+             fido_assert_set_count(claim, 1) != FIDO_OK ||
              fido_assert_set_rp(claim, party->id) != FIDO_OK ||
              fido_assert_set_clientdata(claim, answer->client_data, answer->client_data_len) !=
                  FIDO_OK ||

@@ -2,6 +2,7 @@
  * that of a step around now, and nothing else is. */
 #include "fuzz.h"
 
+#include "core/str.h"
 #include "core/totp.h"
 
 #define SECRET "GEZDGNBVGY3TQOJQGEZDGNBVGY3TQOJQ"
@@ -55,7 +56,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     char *rest = fuzz_text(pool, data, size);
     const char *code = fuzz_line(&rest), *secret = fuzz_line(&rest);
 
-    check_field(pool, code);
+    if (biz_utf8_count(code, strlen(code)) >= 0) /* the parser of bodies lets nothing else in */
+        check_field(pool, code);
     check_code(pool, secret != NULL ? secret : SECRET, code);
     return 0;
 }
