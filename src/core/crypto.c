@@ -77,14 +77,15 @@ const char *biz_sha256_hex(apr_pool_t *pool, const char *text)
 static void hmac_of(const char *digest, const unsigned char *key, size_t key_len, const void *data,
                     size_t len, unsigned char *out, size_t out_size)
 {
+    OSSL_PARAM params[2];
     char name[8];
-    OSSL_PARAM params[] = {OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, name, 0),
-                           OSSL_PARAM_construct_end()};
     size_t out_len = 0;
     EVP_MAC_CTX *ctx;
 
     prepare();
     apr_cpystrn(name, digest, sizeof(name));
+    params[0] = OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, name, 0);
+    params[1] = OSSL_PARAM_construct_end();
     ctx = EVP_MAC_CTX_new(hmac);
     must(ctx != NULL);
     /* A NULL key would mean "the key set before". */
