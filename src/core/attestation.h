@@ -19,9 +19,9 @@ typedef struct {
 } attestation;
 
 /* 1 where no item of this CBOR (one after the other, RFC 8949) says it has more bytes or members
- * than there are bytes: libcbor takes memory for what is claimed before it looks for it, and so does
- * libfido2 by it. 0 too where a length is left open, which authenticators never do (CTAP2 section
- * 6). */
+ * than there are bytes: libcbor takes memory for what is claimed before it looks for it, and so
+ * does libfido2 by it. 0 too where a length is left open, which authenticators never do (CTAP2
+ * section 6). */
 int attestation_claims_fit(const unsigned char *data, size_t len);
 
 /* Copies what it gives into the pool. APR_EINVAL for all but a well-formed map of exactly "fmt",
