@@ -5,6 +5,7 @@
 #   make run [PORT=8081] [MPM=event]     make test [LEVEL="unit http"] [MPM=event]
 #   make install [DESTDIR=] [PREFIX=/usr/local]     make uninstall     make lint
 #   make asan     make tsan     (the tests under a sanitizer)
+#   make valgrind     (the unit tests under it)
 #   make fuzz [FUZZ=email] [FUZZ_SECONDS=60]     (looks for new inputs; make test replays the known)
 #   make mail-templates     (after a change in conf/mail/src)     make mail-preview     (look at them)
 #   make graceful (restarts every 2 s for 2 minutes under load, on each MPM)
@@ -96,6 +97,13 @@ asan tsan:
 	    $(if $(POOLS),POOLS=$(POOLS).o) all tests $(addsuffix .so,$(POOLS))
 	@BIZ_MPM=$(MPM) BIZ_PRELOAD="$$($(CC) -print-file-name=lib$@.so)$(patsubst %,:%.so,$(abspath $(POOLS)))" \
 	    $(PYTHON) tests/run $(B)/$@ $(or $(LEVEL),unit conformance fuzz http)
+
+# A bad read or write, or a block that nobody can release any more, fails the program.
+valgrind:
+	@conf/quickstart/deps valgrind
+	@$(SUBMAKE) all tests
+	@BIZ_WRAP="valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite" \
+	    $(PYTHON) tests/run "$(B)" $(or $(LEVEL),unit fuzz)
 
 # The same targets as in make test, here with libFuzzer as their main (REPLAY is empty).
 FUZZ = $(patsubst tests/fuzz/test_%.c,%,$(sort $(wildcard tests/fuzz/test_*.c)))
@@ -271,6 +279,6 @@ clean:
 	rm -rf $(B)
 
 FORCE:
-.PHONY: all run test tests asan tsan fuzz bench graceful bare install uninstall lint mail-templates \
+.PHONY: all run test tests asan tsan valgrind fuzz bench graceful bare install uninstall lint mail-templates \
         mail-preview docs clean FORCE
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
