@@ -197,6 +197,7 @@ $(B)/tests/shim.so: tests/lib/shim.c
 	$(Q)$(CC) -std=gnu11 $(WARN) -O1 -fPIC -shared -o $@ $<
 
 $(B)/pools.o $(B)/pools.so: tests/lib/pools.c
+	@mkdir -p $(@D)
 	$(SAY)
 	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $< $(if $(filter %.so,$@),-shared $(LD_APR),-c)
 
