@@ -580,11 +580,12 @@ def test_an_interrupted_import_goes_on(shop, sqlite):
         except sqlite3.OperationalError:
             return False
     killed(["-s", a.url, "import", "mongo", shop.url], enough)
-    half = len(a.rows())
+    half = len(a.users())
     assert 100 <= half < 982
     report = answer("-s", a.url, "import", "mongo", shop.url)
     assert report["there_already"] == half and report["brought"] == 982 - half
-    assert len(a.users()) == len(a.rows()) == 982
+    assert len(a.users()) == 982
+    assert {name for name, _ in a.rows()} <= {"users", "audit_log", "audit_marks"}
 
 
 @needs_mongo
