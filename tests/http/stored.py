@@ -10,6 +10,7 @@ import datetime
 import itertools
 import os
 import pathlib
+import re
 import sqlite3
 import sys
 import time
