@@ -123,7 +123,6 @@ def timed(server, count):
 
 
 @pytest.mark.bz("BZ0801")
-@pytest.mark.bz_may("AH00484")
 def test_other_routes_are_as_fast_while_providers_hang(salon, world):
     """40 requests at once for what hangs, on 16 workers; nobody else notices."""
     server = salon("google_maps", "openweather")

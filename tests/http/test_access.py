@@ -39,7 +39,7 @@ SERVER = {
                 "proxy", "proxy_http", "cgi"),
     "https": True,
     # Denied by Require; not the scheme of Basic; all workers busy.
-    "may": ("AH01631", "AH01614", "AH00161", "AH00286", "AH00484"),
+    "may": ("AH01631", "AH01614", "AH00161", "AH00286"),
     "conf": LOCATIONS + """
 BizApiRateLimit off
 ErrorDocument 401 /sign-in.html

@@ -104,7 +104,6 @@ def test_extensions_and_trailers_of_chunks_do_no_harm(server):
         assert wire.request("GET", "/api/v1/health/live").answer().status == 200
 
 
-@pytest.mark.bz_may("AH00484")  # all workers busy, which is what this is about
 def test_a_slow_body_is_cut_and_others_are_served_meanwhile(server):
     """40 clients that send a byte and stop, on a server with 16 threads: each gets 408."""
     def dawdle(_):

@@ -57,7 +57,7 @@ def test_without_a_key_nothing_is_remembered(server, api):
     assert len(rows(server, "outbox", recipient=body["email"])) == 2
 
 
-@pytest.mark.bz_may("AH00484", "BZ0501")
+@pytest.mark.bz_may("BZ0501")
 def test_fifty_at_once_make_one_account(server):
     body = body_for()
     answers = in_parallel(50, lambda _: once(server, "POST", "/auth/register", json=body,

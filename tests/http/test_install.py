@@ -207,9 +207,11 @@ def test_what_is_installed(debian):
     assert "a2enmod bizapi" in said
     new = {str(p.relative_to(debian.root)) for p in debian.root.rglob("*") if p.is_file()} - \
         {str(p.relative_to(debian.root)) for p in before}
-    templates = {f"usr/local/share/bizapi/mail/{p.name}" for p in (REPO / "conf/mail").iterdir()}
+    templates = {f"usr/local/share/bizapi/mail/{p.name}" for p in (REPO / "conf/mail").iterdir()
+                 if p.is_file()}
     assert templates
     assert new == templates | {
+        "usr/local/share/bizapi/fail2ban/filter.conf", "usr/local/share/bizapi/fail2ban/jail.conf",
         "usr/lib/apache2/modules/mod_bizapi.so", "usr/local/bin/bizapictl",
         "etc/apache2/mods-available/bizapi.load", "etc/apache2/mods-available/bizapi.conf",
         "usr/local/share/bizapi/bizapi-ssl-vhost.conf.example", "usr/local/share/bizapi/env.example",
@@ -295,6 +297,9 @@ def test_the_reference_names_every_directive(debian):
     secret.write_text("SG.test\n")
     secret.chmod(0o600)
     full = full.replace("/etc/apache2/bizapi-secrets/sendgrid", str(secret))
+    overrides = debian.root / "overrides"
+    overrides.mkdir()
+    full = full.replace("/etc/bizapi/mail", str(overrides))
     full = full.replace("sqlite:/var/lib", f"sqlite:{debian.root}/var/lib")
     conf.write_text(full)
     assert debian.tool("apachectl", "configtest").strip().endswith("Syntax OK")

@@ -170,7 +170,7 @@ def test_no_token_is_in_the_database(server):
         assert secret.encode() not in stored
 
 
-@pytest.mark.bz_may("BZ0501", "AH00484")
+@pytest.mark.bz_may("BZ0501")
 def test_one_winner_of_50(server):
     person = Person(server)
     token = reset_token(server, person)

@@ -24,7 +24,7 @@ IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605
 LEASE = 75  # a row whose worker was killed comes due again after a minute
 
 # The parent reports each killed child, and that all workers are busy.
-pytestmark = pytest.mark.bz_may("AH00052", "AH00161", "AH00286", "AH00484")
+pytestmark = pytest.mark.bz_may("AH00052", "AH00161", "AH00286")
 
 
 @pytest.fixture(scope="module")

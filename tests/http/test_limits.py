@@ -261,20 +261,17 @@ def flood_h2(server, ip, count, connections=4):
     return [a.status for each in answers for a in each]
 
 
-@pytest.mark.bz_may("AH00484")
 @pytest.mark.parametrize("round_", range(3))
 def test_exactly_ten_of_200_parallel(server, round_):
     statuses = flood_h1(server, new_ip(), 200)
     assert sorted(statuses) == [422] * 10 + [429] * 190
 
 
-@pytest.mark.bz_may("AH00484")
 def test_exactly_ten_of_200_streams(server):
     statuses = flood_h2(server, new_ip(), 200)
     assert sorted(statuses) == [422] * 10 + [429] * 190
 
 
-@pytest.mark.bz_may("AH00484")
 def test_exactly_ten_over_both_protocols(server):
     ip, found = new_ip(), []
     threads = [threading.Thread(target=lambda f=f: found.extend(f(server, ip, 100)))

@@ -95,7 +95,7 @@ def test_what_cannot_be_previewed(admin, name, body, status, code, param):
 
 def test_one_to_an_address(server, admin):
     to = address("proof")
-    answer = call(admin, "POST", f"/admin/email-templates/booking_cancelled/test", json={"to": to,
+    answer = call(admin, "POST", "/admin/email-templates/booking_cancelled/test", json={"to": to,
                                                                              "locale": "de"})
     assert answer.status == 200 and answer.data == {"status": "queued"}
     mail = server.mail.wait(to)

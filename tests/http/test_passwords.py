@@ -178,7 +178,7 @@ def test_a_hash_of_other_cost_is_renewed(server):
 
 # ---- a flood ----
 
-@pytest.mark.bz_may("BZ0501", "AH00484")
+@pytest.mark.bz_may("BZ0501")
 def test_a_flood_of_sign_ins(make_server):
     """200 at once on a few processors: each gets an answer, 401 or BUSY with Retry-After, others are
     served meanwhile, and afterwards all is as before."""

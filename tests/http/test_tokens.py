@@ -536,7 +536,6 @@ def test_after_the_grace_a_used_token_ends_the_session(server):
     server.mail.wait(person.email, "Session ended")
 
 
-@pytest.mark.bz_may("AH00484")
 def test_a_hundred_racers_get_one_successor(server):
     person = Person(server)
     answers = in_parallel(100, lambda _: once(server, "POST", "/auth/refresh", json={

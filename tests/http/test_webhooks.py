@@ -60,7 +60,7 @@ def stored(server, event_id):
 def worked(server, event_id):
     return wait_until(lambda: next((e for e in stored(server, event_id)
                                     if e["status"] != "received"), None),
-                      what=f"the work on {event_id}")
+                      timeout=60, what=f"the work on {event_id}")  # behind those of other tests
 
 
 def received(answer):
