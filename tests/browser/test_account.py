@@ -223,7 +223,8 @@ def test_a_passkey_from_end_to_end(page, someone, server, transport):
     page.wait_for_selector("#confirm[open]")
     page.click("#confirm-passkey")
     expect(page.locator("#state")).to_contain_text("removed")
-    assert page.locator("#passkeys li").count() == 0 and page.locator("#recovery").is_hidden()
+    expect(page.locator("#passkeys li")).to_have_count(0)
+    expect(page.locator("#recovery")).to_be_hidden()
 
 
 @pytest.mark.parametrize("algorithm", [-8, -257])

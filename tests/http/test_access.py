@@ -1,6 +1,5 @@
 """AuthType BizApi: the accounts of the portal before files, CGI programs and proxied servers, by
 Bearer and by the portal's cookie; and the cookie before the API itself."""
-import json
 import re
 import time
 

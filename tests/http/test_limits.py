@@ -4,7 +4,6 @@ graceful restart, by address, path and virtual host, and what a refusal looks li
 Most requests here are a POST of {} to /auth/login: 422 where it is let through, and no hash."""
 import asyncio
 import json
-import socket
 import threading
 import time
 
