@@ -193,8 +193,8 @@ class Api:
         used, self.used = self.used, True
         try:
             return self.http.request(*arguments, **more)
-        except httpx.RemoteProtocolError as e:
-            if not used or "without sending a response" not in str(e):
+        except (httpx.RemoteProtocolError, httpx.ReadError) as e:
+            if not used or not ("without sending a response" in str(e) or "reset by peer" in str(e)):
                 raise
             return self.http.request(*arguments, **more)
 
