@@ -156,8 +156,8 @@ def test_other_routes_are_as_fast_while_providers_hang(salon, world):
           f"{statistics.median(before) * 1000:.1f} and {statistics.median(after) * 1000:.1f} ms")
     # The workers share two processors with 40 clients; a wait for a provider would be seconds.
     assert p99[1] < p99[0] + 1.0
-    # Google, then OSRM: 4 s each, a second for a place.
-    assert max(seconds for seconds, _ in ends) < 11
+    # Google, then OSRM: 4 s each, a second for a place; before that 40 clients queue for 16 workers.
+    assert max(seconds for seconds, _ in ends) < 9 + 6
     assert {d.get("provider", "weather") for _, d in ends} <= {"estimate", "weather"}
     assert all(d == {"available": False} for _, d in ends if "provider" not in d)
     assert len(world.google_routes.requests) <= 7, "two at once, and the breaker at five"

@@ -70,7 +70,9 @@ def test_every_process_serves_the_store(server):
     assert session["generation"] == 1
 
 
+@pytest.mark.bz_may("AH00045")  # after a restart worker's old children may ask to be told twice
 def test_the_stop_is_quick(server):
     """The last test of each server: within what Apache waits for before it kills."""
     assert server.stop() < 9
-    assert "AH00046" not in server.log_text() and "AH00045" not in server.log_text()
+    assert "AH00046" not in server.log_text()
+    assert server.mpm == "worker" or "AH00045" not in server.log_text()
