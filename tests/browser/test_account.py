@@ -105,7 +105,8 @@ def test_password_alone(page, someone):
     assert page.evaluate("document.activeElement.id") == "email"
     sign_in(page, someone)
     assert page.inner_text("#who") == f"Ann Example, {someone.email}"
-    assert page.inner_text("#app-state") == "off" and page.locator("#recovery").is_hidden()
+    expect(page.locator("#app-state")).to_have_text("off")
+    expect(page.locator("#recovery")).to_be_hidden()
     assert "this one" in page.inner_text("#sessions li")
     # No script can read the session, and nothing secret is kept.
     stored = kept(page)
@@ -123,7 +124,7 @@ def test_the_app_from_end_to_end(page, someone, server):
     with open(download.value.path(), encoding="ascii") as file:
         assert file.read().split() == codes
     page.click("#hide-codes")
-    assert page.locator("#codes li").count() == 0
+    expect(page.locator("#codes li")).to_have_count(0)
     sign_out(page)
 
     # Sign in by its code.
@@ -178,7 +179,7 @@ def test_a_second_step_that_comes_too_late(page, someone, server):
     page.fill("#code", app_code(secret))
     page.click("#second-submit")
     expect(page.locator("#problem")).to_contain_text("too long")
-    assert page.locator("#first").is_visible()
+    expect(page.locator("#first")).to_be_visible()
 
 
 @pytest.mark.parametrize("transport", ["internal", "usb"])
@@ -253,7 +254,7 @@ def test_proof_by_password(page, someone, server):
     page.click("#app-begin")
     page.wait_for_selector("#confirm[open]")
     page.click("#confirm-cancel")
-    assert page.locator("#app-setup").is_hidden()
+    expect(page.locator("#app-setup")).to_be_hidden()
     page.click("#app-begin")
     page.fill("#confirm-password", "wrong password here")
     page.keyboard.press("Enter")
@@ -262,7 +263,8 @@ def test_proof_by_password(page, someone, server):
     page.keyboard.press("Enter")
     page.wait_for_selector("#qr:visible")
     page.click("#app-cancel")
-    assert page.inner_text("#secret") == "" and page.locator("#app-begin").is_visible()
+    expect(page.locator("#secret")).to_be_empty()
+    expect(page.locator("#app-begin")).to_be_visible()
 
 
 def test_sessions_end_from_here(page, someone, server):
@@ -272,7 +274,7 @@ def test_sessions_end_from_here(page, someone, server):
     page.wait_for_selector("#sessions li >> nth=1")
     page.click("#sessions button")
     expect(page.locator("#state")).to_contain_text("ended")
-    assert page.locator("#sessions li").count() == 1
+    expect(page.locator("#sessions li")).to_have_count(1)
     assert someone.api.get("/auth/me", token=other).status == 401
     page.click("#everywhere")
     page.wait_for_url("**/sign-in.html")
