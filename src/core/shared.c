@@ -72,6 +72,11 @@ static int take(_Atomic uint32_t *words, int n, int look_for_dead)
     return -1;
 }
 
+int biz_place_take(_Atomic uint32_t *owner, int n)
+{
+    return take(owner, n, 1);
+}
+
 void biz_place_leave(_Atomic uint32_t *owner)
 {
     uint32_t me = (uint32_t)getpid();
@@ -86,16 +91,17 @@ static void sleep_a_step(void)
     nanosleep(&step, NULL);
 }
 
-apr_status_t biz_place_enter(_Atomic uint32_t *owner, int n, _Atomic uint32_t *waiter, int waiters,
-                             apr_interval_time_t wait, int *place)
+apr_status_t biz_hash_enter(biz_shared *shared, int n, apr_interval_time_t wait, int *place)
 {
     int64_t deadline = biz_steady_now() + (wait > 0 ? wait : 0);
-    int ticket = -1;
     apr_status_t status = APR_SUCCESS;
+    int waiters, ticket = -1;
 
-    *place = take(owner, n, 1);
+    n = n < 1 ? 1 : n > BIZ_HASH_SLOTS ? BIZ_HASH_SLOTS : n;
+    waiters = n * WAITERS_A_PLACE > BIZ_HASH_WAIT ? BIZ_HASH_WAIT : n * WAITERS_A_PLACE;
+    *place = take(shared->hash_owner, n, 1);
     if (*place < 0) {
-        ticket = take(waiter, waiters, 1);
+        ticket = take(shared->hash_waiter, waiters, 1);
         if (ticket < 0) {
             status = APR_EAGAIN;
         }
@@ -106,22 +112,11 @@ apr_status_t biz_place_enter(_Atomic uint32_t *owner, int n, _Atomic uint32_t *w
             break;
         }
         sleep_a_step();
-        *place = take(owner, n, step % STEPS_BETWEEN_CHECKS == 0);
+        *place = take(shared->hash_owner, n, step % STEPS_BETWEEN_CHECKS == 0);
     }
     if (ticket >= 0) {
-        biz_place_leave(&waiter[ticket]);
+        biz_place_leave(&shared->hash_waiter[ticket]);
     }
-    return status;
-}
-
-apr_status_t biz_hash_enter(biz_shared *shared, int n, apr_interval_time_t wait, int *place)
-{
-    int waiters;
-    apr_status_t status;
-
-    n = n < 1 ? 1 : n > BIZ_HASH_SLOTS ? BIZ_HASH_SLOTS : n;
-    waiters = n * WAITERS_A_PLACE > BIZ_HASH_WAIT ? BIZ_HASH_WAIT : n * WAITERS_A_PLACE;
-    status = biz_place_enter(shared->hash_owner, n, shared->hash_waiter, waiters, wait, place);
     if (status == APR_SUCCESS) {
         atomic_fetch_add(&shared->hashes, 1);
     }

@@ -56,16 +56,14 @@ int biz_minute(biz_shared *shared, biz_minute_line line, uint64_t *held);
 /* The same for a line that has its two words elsewhere in shared memory. */
 int biz_minute_of(_Atomic int64_t *last, _Atomic uint64_t *suppressed, uint64_t *held);
 
-/* Takes one of `n` places, words that hold 0 or the pid of who has the place, waiting at most
- * `wait`. At most `waiters` callers wait, each in a word of `waiter`. APR_SUCCESS and *place;
- * APR_EAGAIN where too many wait already; APR_TIMEUP. Places of killed processes are found and
- * used again. */
-apr_status_t biz_place_enter(_Atomic uint32_t *owner, int n, _Atomic uint32_t *waiter, int waiters,
-                             apr_interval_time_t wait, int *place);
+/* One of `n` places, words that hold 0 or the pid of who has the place; -1 where all are taken.
+ * Places of killed processes are found and used again. */
+int biz_place_take(_Atomic uint32_t *owner, int n);
 void biz_place_leave(_Atomic uint32_t *owner);
 
-/* biz_place_enter() for one of `n` password hashes at once. At most 4 n callers wait. Each success
- * counts one in `hashes`. */
+/* A place for one of `n` password hashes at once, waiting at most `wait` for it. At most 4 n
+ * callers wait. APR_SUCCESS and *place, which counts one in `hashes`; APR_EAGAIN where too many
+ * wait already; APR_TIMEUP. */
 apr_status_t biz_hash_enter(biz_shared *shared, int n, apr_interval_time_t wait, int *place);
 void biz_hash_leave(biz_shared *shared, int place);
 

@@ -61,7 +61,7 @@ static void open_business(apr_pool_t *pchild, business *b)
     b->env.keys = b->keys;
     b->env.registry = b->registry;
     b->env.clients = b->clients;
-    clients_set_workers(b->clients, threads() * daemons());
+    clients_set_workers(b->clients, threads(), daemons());
     b->env.openapi = b->openapi;
     b->env.templates = b->templates;
     b->env.shared = bizapi.shared;

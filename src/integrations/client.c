@@ -19,7 +19,6 @@ enum {
     SECOND = 1000000,
     JSON_DEPTH = 32,
     DAY_SECONDS = 86400,
-    PLACE_WAIT_MS = 1000, /* a request's for a place */
     DELAY_FIRST_MS = 500, /* before the second try, doubled before each further one ... */
     DELAY_MOST_MS = 5000,
     TRY_LEAST_MS = 300, /* less than that is no try */
@@ -237,6 +236,49 @@ static void remember(const clients *c, const client_request *r, client_answer *a
     }
 }
 
+/* ---- a place to wait in ---- */
+
+static _Atomic int waiting_here; /* requests of this process */
+
+typedef struct {
+    int taken, host, all;
+} place;
+
+static void leave(const clients *c, client_slot *slot, const place *p)
+{
+    if (p->host >= 0)
+        biz_place_leave(&slot->owner[p->host]);
+    if (p->all >= 0)
+        biz_place_leave(&c->owner[p->all]);
+    if (p->taken)
+        atomic_fetch_sub(&waiting_here, 1);
+}
+
+/* Never waits for one: that would hold a worker, too. */
+static int enter(const clients *c, client_host host, place *p)
+{
+    const client_host_info *info = &client_hosts[host];
+    client_slot *slot = c->slot[host];
+    uint64_t held;
+
+    p->taken = 1;
+    if (atomic_fetch_add(&waiting_here, 1) < c->places_here) {
+        p->all = biz_place_take(c->owner, c->places_all);
+        if (p->all >= 0)
+            p->host = biz_place_take(slot->owner, info->places > 0 && info->places < c->places
+                                                      ? info->places
+                                                      : c->places);
+    }
+    if (p->host >= 0)
+        return 1;
+    if (biz_minute_of(&slot->minute[CLIENT_LINE_BUSY], &slot->suppressed[CLIENT_LINE_BUSY], &held))
+        biz_log(BIZ_LOG_WARN, 0,
+                BZ(0805) "%s at %s is waited for by as many requests as may; its fallback is used "
+                         "for more (%lu more since the last such line)",
+                info->name, c->base[host], (unsigned long)held);
+    return 0;
+}
+
 /* ---- the call ---- */
 
 /* One try; 1 where another may do better. */
@@ -324,26 +366,20 @@ void client_call(const clients *c, apr_pool_t *pool, const client_request *r, cl
 {
     const client_host_info *info = &client_hosts[r->host];
     client_slot *slot = c->slot[r->host];
-    int places = info->places > 0 && info->places < c->places ? info->places : c->places;
-    int place = -1;
+    place p = {0, -1, -1};
 
     memset(a, 0, sizeof(*a));
     a->headers = apr_table_make(pool, 1);
     a->body = "";
     if (!may_call(c, r, slot, a))
         return;
-    if (!r->background && !r->test &&
-        biz_place_enter(slot->owner, places, slot->waiter, places,
-                        apr_time_from_msec(PLACE_WAIT_MS), &place) != APR_SUCCESS) {
+    if (!r->background && !r->test && !enter(c, r->host, &p))
         refuse(a, CLIENT_BUSY, 1, "too many requests wait for it");
-        return;
-    }
-    if (!r->test && !keeps_pace(slot, info->pace_ms, biz_steady_now()))
+    else if (!r->test && !keeps_pace(slot, info->pace_ms, biz_steady_now()))
         refuse(a, CLIENT_BUSY, 1, "it is not called more often");
     else
         call_in_turn(c, pool, r, a);
-    if (place >= 0)
-        biz_place_leave(&slot->owner[place]);
+    leave(c, slot, &p);
 }
 
 /* ---- words for callers ---- */

@@ -48,9 +48,10 @@ const char *client_base_error(apr_pool_t *pool, const char *url, const char **ba
 /* ---- what all processes know ---- */
 
 enum {
-    CLIENT_SLOTS = 512,        /* of 256 bytes: one for each host, base and key in use */
-    CLIENT_PLACES = 16,        /* upper bound of requests that wait for one host at once */
-    CLIENT_LAYOUT = 0x42435632 /* changes with the layout of client_memory */
+    CLIENT_SLOTS = 512,        /* of 320 bytes: one for each host, base and key in use */
+    CLIENT_PLACES = 32,        /* upper bound of requests that wait for one host at once ... */
+    CLIENT_PLACES_ALL = 128,   /* ... and for all hosts together */
+    CLIENT_LAYOUT = 0x42435633 /* changes with the layout of client_memory */
 };
 
 /* Zeroed memory is a valid start. */
@@ -69,9 +70,11 @@ typedef struct clients clients;
  * of this process alone, in the pool. */
 clients *clients_new(apr_pool_t *pool, const biz_settings *settings, const char *token_uri,
                      client_memory *memory);
-/* Of `workers` requests at once an eighth, two at least, may wait for one host: a host that hangs
- * cannot take all of them. In the child, before its threads. */
-void clients_set_workers(clients *c, int workers);
+/* A host that hangs holds the workers that ask it. So of all workers, `processes` of so many
+ * `threads`, a quarter may wait for one host and half for all hosts together; and half of one
+ * process', since who keeps a connection open is served by its process alone. Who comes when these
+ * places are taken gets the fallback at once. In the child, before its threads. */
+void clients_set_workers(clients *c, int threads, int processes);
 const char *client_base(const clients *c, client_host host);
 
 /* ---- one call ---- */

@@ -11,7 +11,7 @@
 #include "core/valid.h"
 #include "registry.h"
 
-enum { SECOND = 1000000, WORKERS_A_PLACE = 8, LEAST_PLACES = 2 };
+enum { SECOND = 1000000, LEAST_PLACES = 2 };
 
 _Static_assert(sizeof(client_slot) <= 320, "512 of them are 160 kB");
 
@@ -136,7 +136,8 @@ clients *clients_new(apr_pool_t *pool, const biz_settings *settings, const char 
     clients *c = apr_pcalloc(pool, sizeof(*c));
     client_host host;
 
-    c->places = LEAST_PLACES;
+    c->owner = memory != NULL ? memory->owner : apr_pcalloc(pool, sizeof(memory->owner));
+    clients_set_workers(c, LEAST_PLACES, LEAST_PLACES);
     for (host = 0; host < CLIENT_HOSTS; host++) {
         const char *base = settings->provider_urls != NULL
                                ? apr_table_get(settings->provider_urls, client_hosts[host].name)
@@ -155,11 +156,18 @@ clients *clients_new(apr_pool_t *pool, const biz_settings *settings, const char 
     return c;
 }
 
-void clients_set_workers(clients *c, int workers)
+static int between(int least, int n, int most)
 {
-    int n = workers / WORKERS_A_PLACE;
+    return n < least ? least : n > most ? most : n;
+}
 
-    c->places = n < LEAST_PLACES ? LEAST_PLACES : n > CLIENT_PLACES ? CLIENT_PLACES : n;
+void clients_set_workers(clients *c, int threads, int processes)
+{
+    int workers = threads * processes;
+
+    c->places = between(LEAST_PLACES, workers / 4, CLIENT_PLACES);
+    c->places_all = between(LEAST_PLACES, workers / 2, CLIENT_PLACES_ALL);
+    c->places_here = between(1, threads / 2, threads);
 }
 
 const char *client_base(const clients *c, client_host host)

@@ -1,7 +1,7 @@
 """What providers can do to the server: answer wrongly, late, endlessly or not at all, lead elsewhere,
 or be somebody else. Each time the request's own answer comes in bounded time, the log has one line a
 minute, and other routes are as fast as before. The stand-in is tests/lib/providers.py; the server a
-real Apache with 16 workers, of which two may wait for one provider."""
+real Apache with 16 workers, of which four may wait for one provider."""
 import json
 import os
 import pathlib
@@ -59,12 +59,12 @@ def new_booking(server, **location):
                   status="confirmed", location=json.dumps(where))
 
 
-def ask(server, what, booking=None, api=None):
+def ask(server, what, booking=None, api=None, **more):
     """(answer, seconds)"""
     begin = time.monotonic()
     answer = (api or server.person.api).get(
         f"/portal/bookings/{booking or new_booking(server)}/{what}", token=server.person.access,
-        ip=new_ip())
+        ip=new_ip(), **more)
     return answer, time.monotonic() - begin
 
 
@@ -112,22 +112,11 @@ def test_retry_after_is_honoured(salon, world):
 
 # ---- 28: it hangs ----
 
-def timed(server, count):
-    """Seconds of `count` requests to another route, sorted."""
-    api, took = server.api(), []
-    for _ in range(count):
-        begin = time.monotonic()
-        assert api.get("/auth/me", token=server.person.access, ip=new_ip()).status == 200
-        took.append(time.monotonic() - begin)
-    return sorted(took)
-
-
-@pytest.mark.bz("BZ0801")
+@pytest.mark.bz("BZ0801", "BZ0805")
 def test_other_routes_are_as_fast_while_providers_hang(salon, world):
-    """40 requests at once for what hangs, on 16 workers; nobody else notices."""
-    server = salon("google_maps", "openweather")
-    timed(server, 20)
-    before = timed(server, 100)
+    """40 clients at once for what hangs, on 16 workers; nobody else notices. What the machine is slow
+    at just then meets a server beside it as well, to which nothing happens."""
+    calm, server = salon(), salon("google_maps", "openweather")
     for hanging in (world.google_routes, world.osrm, world.openweather):
         hanging.fault(silent=True, times=None)
     bookings = [new_booking(server) for _ in range(40)]
@@ -136,31 +125,49 @@ def test_other_routes_are_as_fast_while_providers_hang(salon, world):
     def hang(i):
         api = server.api()
         while not stop.is_set():
-            answer, seconds = ask(server, "route" if i % 2 else "weather", bookings[i], api)
+            answer, seconds = ask(server, "route" if i % 2 else "weather", bookings[i], api,
+                                  headers={"Connection": "close"})
             assert answer.status == 200
             ends.append((seconds, answer.data))
             stop.wait(1)  # they are to wait, not to keep the processors busy
         api.http.close()
 
+    def timed(api, person):
+        begin = time.monotonic()
+        assert api.get("/auth/me", token=person.access, ip=new_ip()).status == 200
+        return time.monotonic() - begin
+
+    # Kept connections, each with a process that serves it alone, and new ones in between. Those who
+    # ask keep none: event bounds what is open by what is idle (AsyncRequestWorkerFactor).
+    pairs = [(calm.api(), server.api()) for _ in range(6)]
     threads = [threading.Thread(target=hang, args=(i,)) for i in range(40)]
     for thread in threads:
         thread.start()
     world.google_routes.wait(1)
-    after = timed(server, 100)
+    until, beside, among = time.monotonic() + 4, [], []
+    while time.monotonic() < until:
+        i = len(among) % len(pairs)
+        beside.append(timed(pairs[i][0], calm.person))
+        among.append(timed(pairs[i][1], server.person))
+        if i == 0:
+            pairs[i][1].http.close()
+            pairs[i] = pairs[i][0], server.api()
+        time.sleep(0.01)
     stop.set()
     for thread in threads:
         thread.join(60)
-    p99 = before[98], after[98]
-    print(f"p99 of GET /auth/me: {p99[0] * 1000:.1f} ms before, {p99[1] * 1000:.1f} ms while three "
-          f"providers hang and {len(ends)} requests met them; medians "
-          f"{statistics.median(before) * 1000:.1f} and {statistics.median(after) * 1000:.1f} ms")
-    # The workers share two processors with 40 clients; a wait for a provider would be seconds.
-    assert p99[1] < p99[0] + 1.0
-    # Google, then OSRM: 4 s each, a second for a place; before that 40 clients queue for 16 workers.
-    assert max(seconds for seconds, _ in ends) < 9 + 6
+    p99 = [sorted(each)[int(len(each) * 0.99)] * 1000 for each in (beside, among)]
+    median = [statistics.median(each) * 1000 for each in (beside, among)]
+    print(f"p99 of {len(among)} GET /auth/me: {p99[1]:.1f} ms while three providers hang and "
+          f"{len(ends)} requests met them, {p99[0]:.1f} ms at a server beside it; medians "
+          f"{median[1]:.1f} and {median[0]:.1f} ms")
+    # Half of the workers wait for 4 s and more; whoever waits for one of those waits that long.
+    assert p99[1] < p99[0] + 500
+    # Google, then OSRM: 4 s each, and no queue before either.
+    assert max(seconds for seconds, _ in ends) < 8 + 3
     assert {d.get("provider", "weather") for _, d in ends} <= {"estimate", "weather"}
     assert all(d == {"available": False} for _, d in ends if "provider" not in d)
-    assert len(world.google_routes.requests) <= 7, "two at once, and the breaker at five"
+    assert len(world.google_routes.requests) <= 4 + 4, "four at once, and the breaker at five"
 
 
 @pytest.mark.bz("BZ0801")

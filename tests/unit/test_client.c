@@ -270,40 +270,67 @@ static void the_pace_is_kept_without_a_queue(void **state)
     assert_int_equal(CALL(.host = CLIENT_OSRM), CLIENT_ANSWERED);
 }
 
+typedef struct {
+    client_host host;
+    client_answer answer;
+    pthread_t thread;
+} caller;
+
 static void *one_call(void *context)
 {
-    client_request request = {.host = CLIENT_ELEVENLABS, .method = "GET", .path = "/"};
-    client_answer *a = context;
+    caller *me = context;
+    client_request request = {.host = me->host, .method = "GET", .path = "/"};
     apr_pool_t *own;
 
     apr_pool_create(&own, NULL);
-    client_call(c, own, &request, a);
-    a->headers = NULL;
+    client_call(c, own, &request, &me->answer);
     apr_pool_destroy(own);
     return NULL;
 }
 
-/* Of twelve at once two are in, two wait for a second, and the others are told at once. */
-static void few_may_wait_for_a_silent_provider(void **state)
+/* Twelve at once for hosts that never answer, in turn: `in` get through, and the others are told
+ * before one of those ends. */
+static void expect_in(int threads, int processes, int in, int n, const client_host *hosts)
 {
     enum { N = 12 };
-    client_answer answers[N];
-    pthread_t threads[N];
+    caller callers[N];
     int busy = 0;
 
-    clients_set_workers(c, 100);
+    fake_stop(&web);
+    fake_start(&web);
     web.mode = FAKE_SILENT;
-    for (int i = 0; i < N; i++)
-        pthread_create(&threads[i], NULL, one_call, &answers[i]);
-    apr_sleep(apr_time_from_msec(1500));
-    assert_int_equal(web.requests, 2);
+    c = clients_with("sk_secret_one", web.port);
+    clients_set_workers(c, threads, processes);
+    for (int i = 0; i < N; i++) {
+        callers[i].host = hosts[i % n];
+        pthread_create(&callers[i].thread, NULL, one_call, &callers[i]);
+    }
+    for (int i = 0; web.requests < in && i < 500; i++)
+        apr_sleep(apr_time_from_msec(10));
+    apr_sleep(apr_time_from_msec(100));
+    assert_int_equal(web.requests, in);
+    assert_non_null(strstr(log_text, "BZ0805: "));
     web.stop = 1; /* lets go of those that are in */
     for (int i = 0; i < N; i++) {
-        pthread_join(threads[i], NULL);
-        busy += answers[i].result == CLIENT_BUSY;
-        assert_true(answers[i].result == CLIENT_BUSY || answers[i].result == CLIENT_UNKNOWN);
+        client_answer *a = &callers[i].answer;
+
+        pthread_join(callers[i].thread, NULL);
+        assert_true(a->result == CLIENT_BUSY ? a->elapsed_ms == 0 : a->result == CLIENT_UNKNOWN);
+        busy += a->result == CLIENT_BUSY;
     }
-    assert_int_equal(busy, N - 2);
+    assert_int_equal(busy, N - in);
+}
+
+static void few_may_wait_for_a_silent_provider(void **state)
+{
+    static const client_host one[] = {CLIENT_STRIPE}, narrow[] = {CLIENT_ELEVENLABS};
+    static const client_host many[] = {CLIENT_GOOGLE_MAPS, CLIENT_STRIPE, CLIENT_TWILIO};
+
+    expect_in(8, 2, 4, 1, one);    /* a quarter of the workers */
+    expect_in(8, 2, 2, 1, narrow); /* what the provider allows */
+    expect_in(12, 1, 6, 3, many);  /* half of them, for all together */
+    expect_in(6, 8, 3, 3, many);   /* half of this process' */
+    expect_in(1, 12, 1, 3, many);
 }
 
 static void a_process_that_ends_accuses_nobody(void **state)
