@@ -7,7 +7,8 @@
  *   1 directives          src/httpd/config.c     read for the main server and each virtual host
  *   2 check_config        src/httpd/startup.c    judged, also by apachectl -t; nothing is touched
  *   3 post_config         src/httpd/startup.c    as root: directories, keys, shared memory
- *   4 child_init          src/httpd/child.c      in each child: store, limiter, outbox
+ *   4 child_init          src/httpd/child.c      in each child: store, limiter, outbox; before it,
+ *                         src/httpd/signals.c    no stop in the middle of it
  *   5 requests            src/httpd/phases.c, access.c, handler.c, errors.c, redact.c
  *   6 once a second       src/httpd/background.c in one child: mails, expiry
  *   7 child_stopping      src/httpd/child.c      the job in flight ends first */
@@ -29,6 +30,8 @@ static void register_hooks(apr_pool_t *pool)
 
     ap_hook_check_config(bizapi_check_config, NULL, NULL, APR_HOOK_MIDDLE);
     ap_hook_post_config(bizapi_post_config, NULL, before_watchdog, APR_HOOK_MIDDLE);
+    ap_hook_drop_privileges(bizapi_start_begins, NULL, NULL, APR_HOOK_REALLY_FIRST);
+    ap_hook_drop_privileges(bizapi_start_ends, NULL, NULL, APR_HOOK_REALLY_LAST);
     /* mod_watchdog starts its threads in child_init MIDDLE: ours must be there before. */
     ap_hook_child_init(bizapi_child_init, NULL, NULL, APR_HOOK_FIRST);
     ap_hook_child_stopping(bizapi_child_stopping, NULL, NULL, APR_HOOK_FIRST);

@@ -46,7 +46,9 @@ static biz_code identify(request_rec *r)
     identity *found;
 
     bizapi_log_for(r);
+    bizapi_signals_hold();
     auth_identify(req, &reply);
+    bizapi_signals_release();
     bizapi_log_for(NULL);
     if (reply.code != BIZ_OK)
         return reply.code;

@@ -89,6 +89,7 @@ void bizapi_child_init(apr_pool_t *pchild, server_rec *main)
 
     bizapi_log_to(main);
     biz_json_init();
+    net_stop_when(bizapi_signals_wait);
     status = net_init(pchild);
     if (status != APR_SUCCESS)
         ap_log_error(APLOG_MARK, APLOG_ERR, status, main,

@@ -83,6 +83,14 @@ int bizapi_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, s
 /* NULL where `dir` can serve as state directory, else what is wrong with it. Touches nothing. */
 const char *bizapi_state_dir_error(apr_pool_t *pool, const char *dir);
 
+/* ---- signals.c: a stop waits for what must not be cut in two ---- */
+int bizapi_start_begins(apr_pool_t *pchild, server_rec *main);
+int bizapi_start_ends(apr_pool_t *pchild, server_rec *main);
+/* Only around work of ours, never around a wait for the client. Releasing twice does no harm. */
+void bizapi_signals_hold(void);
+void bizapi_signals_release(void);
+int bizapi_signals_wait(void); /* 1: this child has been told to end and holds that back */
+
 /* ---- child.c ---- */
 void bizapi_child_init(apr_pool_t *pchild, server_rec *main);
 void bizapi_child_stopping(apr_pool_t *pchild, int graceful);

@@ -64,6 +64,7 @@ int bizapi_cors(request_rec *r, const business *b, const char *methods, apr_tabl
 
 static int answer(request_rec *r, int status, const char *type, const char *body, size_t len)
 {
+    bizapi_signals_release();
     r->status = status;
     if (type != NULL) {
         ap_set_content_type(r, type);
@@ -250,7 +251,9 @@ int bizapi_handler(request_rec *r)
     if (r->handler == NULL || strcmp(r->handler, BIZ_HANDLER) != 0)
         return DECLINED;
     bizapi_log_for(r);
+    bizapi_signals_hold();
     result = handle(r);
+    bizapi_signals_release();
     bizapi_log_for(NULL);
     return result;
 }

@@ -173,7 +173,9 @@ body_result bizapi_read_body(request_rec *r, biz_req *req, biz_reply *reply, lon
     if ((encoding != NULL && strcasecmp(encoding, "identity") != 0) ||
         !(is_whole ? type != NULL && biz_route_takes_whole(req->route, type) : is_json_type(type)))
         return fail(r, reply, max, BIZ_UNSUPPORTED_MEDIA_TYPE);
+    bizapi_signals_release();
     result = read_all(r, req, reply, max);
+    bizapi_signals_hold();
     if (result == BODY_FAILED && reply->code == BIZ_BODY_TOO_LARGE)
         r->connection->keepalive = AP_CONN_CLOSE;
     return result;

@@ -34,10 +34,16 @@ static pthread_mutex_t idle_lock = PTHREAD_MUTEX_INITIALIZER;
 static CURL *idle[IDLE_HANDLES];
 static int idle_count;
 static volatile int stopped;
+static int (*has_to_end)(void);
 
 void net_stop(void)
 {
     stopped = 1;
+}
+
+void net_stop_when(int (*asked)(void))
+{
+    has_to_end = asked;
 }
 
 typedef struct {
@@ -55,7 +61,7 @@ static int on_progress(void *context, curl_off_t to_get, curl_off_t got, curl_of
 {
     call *c = context;
 
-    if (stopped)
+    if (stopped || (has_to_end != NULL && has_to_end()))
         return 1;
     if (!c || c->first_byte_by == 0 || apr_time_now() < c->first_byte_by)
         return 0;

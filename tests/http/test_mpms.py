@@ -1,11 +1,14 @@
 """The same on event, worker and prefork: the journey, exact limits over the processes, mail, restarts,
 a stop. `make test MPM=worker` runs all of this folder on another MPM; this file runs on all three
 each time."""
+import contextlib
+import threading
+
 import httpx
 import pytest
 
 from harness import new_ip, wait_until
-from kit import Person, in_parallel, once, refresh, row, rows
+from kit import Person, Shim, in_parallel, once, refresh, row, rows
 from test_journey import whole_journey
 
 pytestmark = pytest.mark.sqlite  # what the store is makes no difference to an MPM
@@ -18,6 +21,32 @@ def server(request, module_server):
     return module_server(mpm=request.param, https=True, http2=request.param != "prefork",
                          conf='BizApiBusiness name "Salon Nora"\n'
                               "BizApiFrontendURL https://portal.test/app")
+
+
+@pytest.mark.parametrize("mpm", MPMS)
+def test_a_stop_cuts_nothing_in_two(make_server, mpm):
+    """Apache ends a child that is not up yet, and on prefork any child, by exit() in a signal
+    handler. The shim aborts where that interrupts a look-up of users, or the check of a token."""
+    server = make_server(mpm=mpm, start=False)
+    server.shim = Shim(server)
+    server.env["SHIM_BUSY"] = "200"
+    server.start(wait=False)
+    wait_until(server.children, 20, "the first child")
+    assert server.stop() < 3
+    server.start()
+    person = Person(server)
+
+    def ask():
+        with contextlib.suppress(httpx.HTTPError):  # where it is not answered any more
+            once(server, "GET", "/auth/me", token=person.access)
+
+    asker = threading.Thread(target=ask)
+    mark = server.shim.count.stat().st_size
+    asker.start()
+    wait_until(lambda: server.shim.count.stat().st_size > mark, 10, "the check of the token")
+    assert server.stop() < 3
+    asker.join()
+    assert "SIGTERM" in server.log_text() and "the middle of work" not in server.log_text()
 
 
 def test_the_mpm_is_the_one_that_was_asked_for(server):
