@@ -105,6 +105,8 @@ static store_doc *row_of(apr_pool_t *pool, const audit_event *event)
 {
     store_doc *row = store_doc_new(pool, COLL_AUDIT);
 
+    if (event->once != NULL)
+        store_doc_set_id(row, apr_psprintf(pool, "aud_0%.25s", biz_sha256_hex(pool, event->once)));
     store_set_time(row, AUDIT_AT, event->at);
     store_set_str(row, AUDIT_EVENT, event->name);
     store_set_str(row, AUDIT_USER_ID, event->user_id);
@@ -121,6 +123,7 @@ static apr_status_t insert_next(biz_audit *a, apr_pool_t *pool, store_doc *row)
 {
     apr_status_t status = APR_SUCCESS;
     apr_time_t began = apr_time_now(), now;
+    const char *index = NULL;
 
     /* A clock that is set back ends it too. */
     for (now = began; now >= began && now - began < PATIENCE; now = apr_time_now()) {
@@ -130,13 +133,13 @@ static apr_status_t insert_next(biz_audit *a, apr_pool_t *pool, store_doc *row)
             return status;
         store_set_int(row, AUDIT_SEQ, a->seq + 1);
         store_set_str(row, AUDIT_MAC, audit_row_mac(pool, a->key, a->mac, row));
-        status = store_insert(a->store, pool, row, NULL);
+        status = store_insert(a->store, pool, row, &index);
         if (status == APR_SUCCESS) {
             learn(a, a->seq + 1, store_str(row, AUDIT_MAC));
             return APR_SUCCESS;
         }
         a->known = 0; /* somebody else was first, or nobody knows whether we were */
-        if (status != STORE_EEXIST)
+        if (status != STORE_EEXIST || strcmp(index, "_id") == 0)
             return status;
         status = APR_SUCCESS;
     }
@@ -155,14 +158,15 @@ apr_status_t audit_append(biz_audit *a, apr_pool_t *pool, const audit_event *eve
     /* The row is what counts. A mark that stays behind is moved by the next event. */
     if (status == APR_SUCCESS)
         (void)move_mark(a, pool, AUDIT_HEAD, store_int(row, AUDIT_SEQ), store_str(row, AUDIT_MAC));
-    return status;
+    return status == STORE_EEXIST ? APR_SUCCESS : status; /* it was there: see `once` */
 }
 
 /* ---- in a request ---- */
 
-void audit_note(biz_req *req, const char *name, const char *user_id, const char *details)
+static audit_event *event_of(const biz_req *req, const char *name, const char *user_id,
+                             const char *details)
 {
-    audit_event *event = apr_pcalloc(req->pool, sizeof(*event)), **end = &req->events;
+    audit_event *event = apr_pcalloc(req->pool, sizeof(*event));
     const char *caller = req->user != NULL ? store_doc_id(req->user) : NULL;
 
     event->name = name;
@@ -174,9 +178,25 @@ void audit_note(biz_req *req, const char *name, const char *user_id, const char 
     event->request_id = req->id;
     event->details = details;
     event->at = req->now;
+    return event;
+}
+
+void audit_note(biz_req *req, const char *name, const char *user_id, const char *details)
+{
+    audit_event **end = &req->events;
+
     while (*end != NULL)
         end = &(*end)->next;
-    *end = event;
+    *end = event_of(req, name, user_id, details);
+}
+
+apr_status_t audit_write(biz_req *req, const char *name, const char *user_id, const char *details,
+                         const char *once)
+{
+    audit_event *event = event_of(req, name, user_id, details);
+
+    event->once = once;
+    return audit_append(req->env->audit, req->pool, event);
 }
 
 const char *audit_detail(apr_pool_t *pool, const char *name, const char *value)

@@ -28,6 +28,7 @@ typedef struct audit_event {
                            * AUDIT_OPERATOR; NULL: the account itself or a stranger */
     const char *ip, *user_agent, *request_id; /* or NULL */
     const char *details;                      /* a JSON object as text, or NULL */
+    const char *once; /* or NULL: of two events with this text one row is kept, the first */
     apr_time_t at;
     struct audit_event *next;
 } audit_event;
@@ -41,6 +42,10 @@ typedef struct audit_event {
 void audit_note(biz_req *req, const char *name, const char *user_id, const char *details);
 /* {"name": "value"}, the details of most events. */
 const char *audit_detail(apr_pool_t *pool, const char *name, const char *value);
+/* The same, in the store before this returns: for what must not happen without its row, though the
+ * server is killed just after it. `once` as in audit_event. */
+apr_status_t audit_write(biz_req *req, const char *name, const char *user_id, const char *details,
+                         const char *once);
 /* Commits what was noted; nothing to do for most requests. STORE_UNAVAILABLE in the reply where the
  * store did not take it, whatever the reply said before. */
 biz_code audit_commit(biz_req *req, biz_reply *reply);

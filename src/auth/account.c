@@ -4,6 +4,8 @@
 
 #include <string.h>
 
+enum { REMOVE_BATCH = 100 };
+
 int account_role_is_known(const char *role)
 {
     return role != NULL &&
@@ -80,6 +82,55 @@ apr_status_t account_end_sessions(store *s, apr_pool_t *pool, const char *user_i
 
     return store_update(s, pool, COLL_USERS, user_id, NULL, 0, changes, STORE_COUNT_OF(changes),
                         after);
+}
+
+static apr_status_t remove_all(store *s, apr_pool_t *pool, const store_query *query)
+{
+    apr_array_header_t *docs;
+    apr_status_t status;
+    int i;
+
+    do {
+        status = store_find(s, pool, query, &docs, NULL);
+        for (i = 0; status == APR_SUCCESS && i < docs->nelts; i++) {
+            status = store_delete(s, pool, query->coll,
+                                  store_doc_id(APR_ARRAY_IDX(docs, i, store_doc *)), NULL, 0);
+            if (status == STORE_ENOENT)
+                status = APR_SUCCESS;
+        }
+    } while (status == APR_SUCCESS && docs->nelts == query->limit);
+    return status;
+}
+
+apr_status_t account_remove_traces(store *s, apr_pool_t *pool, const store_doc *user)
+{
+    static const struct {
+        store_coll_no coll;
+        const char *index;
+        store_fid owner; /* the user's id, or USER_EMAIL's value */
+        int by_address;
+    } kept[] = {{COLL_SESSIONS, "sessions_user", SESSION_USER_ID, 0},
+                {COLL_PASSKEYS, "passkey_user", PASSKEY_USER_ID, 0},
+                {COLL_RECOVERY_CODES, "recovery_user", RECOVERY_USER_ID, 0},
+                {COLL_RESET_TOKENS, "reset_user", RESET_USER_ID, 0},
+                {COLL_VERIFY_TOKENS, "verify_user", VERIFY_USER_ID, 0},
+                {COLL_PUSH_DEVICES, "push_user", PUSH_USER_ID, 0},
+                {COLL_OUTBOX, "outbox_recipient", OUTBOX_RECIPIENT, 1}};
+    apr_status_t status = APR_SUCCESS;
+    size_t i;
+
+    for (i = 0; i < STORE_COUNT_OF(kept) && status == APR_SUCCESS; i++) {
+        const char *owner = kept[i].by_address ? store_str(user, USER_EMAIL) : store_doc_id(user);
+        store_cond conds[] = {STORE_EQ_STR(kept[i].owner, owner)};
+        store_query query = {.coll = kept[i].coll,
+                             .index = kept[i].index,
+                             .conds = conds,
+                             .n_conds = STORE_COUNT_OF(conds),
+                             .limit = REMOVE_BATCH};
+
+        status = remove_all(s, pool, &query);
+    }
+    return status;
 }
 
 biz_json *account_json(apr_pool_t *pool, const store_doc *user)

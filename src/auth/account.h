@@ -34,6 +34,12 @@ apr_status_t account_set_disabled(store *s, apr_pool_t *pool, const char *user_i
 apr_status_t account_end_sessions(store *s, apr_pool_t *pool, const char *user_id,
                                   store_doc **after);
 
+/* Removes what the store has of a user beside the user's own document, and of the address:
+ * sessions, factors, links, devices for push, mails. Half done, it can be done again. What the
+ * business must be able to prove stays: audit rows by the id, and that the address wants no mail.
+ */
+apr_status_t account_remove_traces(store *s, apr_pool_t *pool, const store_doc *user);
+
 /* The `user` object of api.md section 3. */
 biz_json *account_json(apr_pool_t *pool, const store_doc *user);
 

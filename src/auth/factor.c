@@ -14,6 +14,7 @@
 #include "core/totp.h"
 #include "keys.h"
 #include "lockout.h"
+#include "notice.h"
 #include "outbox/outbox.h"
 
 enum { SETTLE_TRIES = 8, PROVE_TRIES = 4, PASSKEYS_LOOK = 100, CODES_LOOK = 100 };
@@ -24,17 +25,8 @@ static const char code_signs[] = "0123456789abcdefghjkmnpqrstvwxyz"; /* Crockfor
 
 void factor_tell(biz_req *req, const char *user_id, const char *event)
 {
-    biz_json *data = biz_json_object(req->pool);
-    apr_status_t status;
-
-    biz_json_set_str(data, "event", event);
-    biz_json_set_str(data, "ip", req->address);
     audit_note(req, apr_pstrcat(req->pool, "authn_", event, NULL), user_id, NULL);
-    status = outbox_put(req->env->store, req->pool, OUTBOX_NOTICE, NULL, user_id, data);
-    if (status != APR_SUCCESS)
-        biz_log(BIZ_LOG_WARN, status,
-                BZ(0534) "the notice \"%s\" to %s could not be queued; what it tells has happened",
-                event, user_id);
+    notice_tell(req, user_id, event, NULL);
 }
 
 /* ---- fresh ---- */

@@ -11,6 +11,8 @@
 #include "device.h"
 #include "hash.h"
 #include "limit/limit.h"
+#include "notice.h"
+#include "outbox/outbox.h"
 
 /* Every turn of a lost race is one that somebody else has won, and only the free tries can be won.
  */
@@ -46,6 +48,7 @@ static apr_status_t begin_count(biz_req *req, lockout_count *c, const char *user
     store_doc *doc = store_doc_new(req->pool, COLL_LOCKOUTS);
 
     c->tries = 1;
+    c->since = req->now;
     c->before = 0;
     store_doc_set_id(doc, c->id);
     store_set_str(doc, LOCKOUT_USER_ID, user_id);
@@ -56,11 +59,11 @@ static apr_status_t begin_count(biz_req *req, lockout_count *c, const char *user
 
 static apr_status_t raise_count(biz_req *req, lockout_count *c, const store_doc *doc)
 {
-    int forgotten = store_time(doc, LOCKOUT_EXPIRES_AT) <= req->now;
     store_cond same[] = {{STORE_VERSION, STORE_EQ, STORE_V_INT(store_doc_version(doc))}};
     store_change changes[3];
 
-    c->tries = forgotten ? 1 : store_int(doc, LOCKOUT_TRIES) + 1;
+    c->tries = store_int(doc, LOCKOUT_TRIES) + 1;
+    c->since = store_time(doc, STORE_CREATED_AT);
     c->before = store_time(doc, LOCKOUT_UNTIL);
     changes[0] = (store_change)STORE_SET_INT(LOCKOUT_TRIES, c->tries);
     changes[1] =
@@ -72,6 +75,14 @@ static apr_status_t raise_count(biz_req *req, lockout_count *c, const store_doc 
             (store_change)STORE_SET_TIME(LOCKOUT_UNTIL, req->now + wait_after(c->tries, c->free));
     return store_update(req->env->store, req->pool, COLL_LOCKOUTS, c->id, same, 1, changes,
                         STORE_COUNT_OF(changes), NULL);
+}
+
+/* What was long ago does not count; the sweep may not have come by yet. */
+static apr_status_t forget_old(biz_req *req, const store_doc *doc)
+{
+    store_cond same[] = {{STORE_VERSION, STORE_EQ, STORE_V_INT(store_doc_version(doc))}};
+
+    return store_delete(req->env->store, req->pool, COLL_LOCKOUTS, store_doc_id(doc), same, 1);
 }
 
 /* STORE_ECOND: no try is left now. */
@@ -91,10 +102,15 @@ static apr_status_t take(biz_req *req, lockout_count *c, const char *user_id)
         }
         if (status != APR_SUCCESS)
             return status;
-        if (store_time(doc, LOCKOUT_UNTIL) > req->now &&
-            store_time(doc, LOCKOUT_EXPIRES_AT) > req->now)
+        if (store_time(doc, LOCKOUT_EXPIRES_AT) <= req->now) {
+            status = forget_old(req, doc);
+            if (status == APR_SUCCESS)
+                continue;
+        } else if (store_time(doc, LOCKOUT_UNTIL) > req->now) {
             return STORE_ECOND;
-        status = raise_count(req, c, doc);
+        } else {
+            status = raise_count(req, c, doc);
+        }
         if (status != STORE_ECOND && status != STORE_ENOENT)
             return status;
     }
@@ -146,6 +162,7 @@ biz_code lockout_begin(biz_req *req, biz_reply *reply, const char *email, const 
     const char *user_id = user != NULL ? store_doc_id(user) : NULL, *device;
     const char *from = address_subject(req->pool, req->address);
 
+    l->email = email;
     set_count(req, &l->counts[0], "address", from != NULL ? from : req->address,
               LOCKOUT_FREE_ADDRESS);
     if (device_known(req, user_id, &device))
@@ -161,6 +178,7 @@ biz_code lockout_begin_code(biz_req *req, biz_reply *reply, const char *email,
 {
     const char *from = address_subject(req->pool, req->address);
 
+    l->email = NULL;
     set_count(req, &l->counts[0], "address", from != NULL ? from : req->address,
               LOCKOUT_FREE_ADDRESS);
     set_count(req, &l->counts[1], "code", email, LOCKOUT_FREE_ACCOUNT);
@@ -172,6 +190,7 @@ static biz_code begin_own(biz_req *req, biz_reply *reply, lockout *l)
 {
     const char *user_id = store_doc_id(req->user);
 
+    l->email = store_str(req->user, USER_EMAIL);
     set_count(req, &l->counts[0], "device", apr_pstrcat(req->pool, "signed in ", user_id, NULL),
               LOCKOUT_FREE_DEVICE);
     return take_all(req, reply, l, 1, user_id);
@@ -198,16 +217,35 @@ void lockout_cancelled(biz_req *req, const lockout *l)
         give_back(req, &l->counts[i]);
 }
 
+int64_t lockout_failures(const lockout *l)
+{
+    return l->taken > 0 ? l->counts[l->taken - 1].tries - 1 : 0;
+}
+
+/* For an address that is nobody's the same row is written; the outbox drops it. The key makes it
+ * one mail for a lock, from the first wrong try to a right one, an unlocking, or a day of peace. */
+static void tell_owner(const biz_req *req, const lockout *l, const lockout_count *c)
+{
+    const char *key = apr_psprintf(req->pool, NOTICE_ACCOUNT_LOCKED " %s %" APR_INT64_T_FMT, c->id,
+                                   (apr_int64_t)apr_time_as_msec(c->since));
+
+    notice_tell_once(req, l->email, NOTICE_ACCOUNT_LOCKED, key);
+}
+
 void lockout_failed(biz_req *req, const lockout *l, const char *user_id)
 {
     int i;
 
     for (i = 0; i < l->taken; i++) {
         const lockout_count *c = &l->counts[i];
+        int is_address = !strcmp(c->kind, "address");
 
-        if (c->tries >= c->free && (c->tries == c->free || c->before != 0))
-            audit_note(req, "authn_login_lock", strcmp(c->kind, "address") != 0 ? user_id : NULL,
-                       audit_detail(req->pool, "what", c->kind));
+        if (c->tries < c->free || (c->tries > c->free && c->before == 0))
+            continue;
+        audit_note(req, "authn_login_lock", is_address ? NULL : user_id,
+                   audit_detail(req->pool, "what", c->kind));
+        if (!is_address && l->email != NULL)
+            tell_owner(req, l, c);
     }
 }
 

@@ -23,13 +23,15 @@ typedef struct {
     const char *id, *kind; /* of the document; "account", "device", "code", "address" */
     int64_t tries;         /* this one included */
     int64_t free;
+    apr_time_t since;  /* its first try */
     apr_time_t before; /* until when it was locked before this try; 0: was not */
 } lockout_count;
 
 typedef struct {
     int refused; /* no try is left now: answer as for a wrong password */
     lockout_count counts[2];
-    int taken; /* how many of them have counted this try */
+    int taken;         /* how many of them have counted this try */
+    const char *email; /* whose owner is told by mail when this locks them; NULL: nobody */
 } lockout;
 
 /* Takes a try at `email`, whose account is `user` or NULL. STORE_UNAVAILABLE. */
@@ -43,7 +45,10 @@ biz_code lockout_begin_code(biz_req *req, biz_reply *reply, const char *email,
 void lockout_passed(biz_req *req, lockout *l);
 /* It was never looked at: nothing is counted. */
 void lockout_cancelled(biz_req *req, const lockout *l);
-/* It was wrong, or no try was left: notes what has become locked by it. */
+/* The tries before this one that were wrong, or are not known to be right yet. */
+int64_t lockout_failures(const lockout *l);
+/* It was wrong, or no try was left: notes what has become locked by it, and tells the owner of the
+ * account by one mail for each time that it becomes locked, however long somebody keeps it so. */
 void lockout_failed(biz_req *req, const lockout *l, const char *user_id);
 
 /* Whether the body's field `field` is the password of who is signed in, a try of whom it takes.

@@ -3,8 +3,8 @@
 #include "auth.h"
 
 #include "account.h"
-#include "cookie.h"
 #include "audit/audit.h"
+#include "cookie.h"
 #include "core/str.h"
 #include "hash.h"
 #include "lockout.h"
@@ -46,6 +46,7 @@ biz_code auth_login(biz_req *req, biz_reply *reply)
     store_doc *user = NULL;
     apr_status_t status = account_find(req->env->store, req->pool, email, &user);
     int matches = 0;
+    biz_code code;
     lockout l;
 
     if (status != APR_SUCCESS && status != STORE_ENOENT)
@@ -69,15 +70,18 @@ biz_code auth_login(biz_req *req, biz_reply *reply)
                        user == NULL ? "unknown"
                        : matches    ? "disabled"
                                     : "password");
-    lockout_passed(req, &l);
     if (req->env->settings->require_verified && !store_bool(user, USER_EMAIL_VERIFIED)) {
+        lockout_passed(req, &l);
         audit_note(req, "authn_login_fail", store_doc_id(user),
                    audit_detail(req->pool, "reason", "unverified"));
         return biz_fail(reply, BIZ_EMAIL_NOT_VERIFIED, NULL, NULL);
     }
     if (renewed != NULL)
         renew_hash(req, user, renewed);
-    return mfa_begin(req, reply, user);
+    /* The count goes last: who is killed before has told its owner of the failures, or will. */
+    code = mfa_begin(req, reply, user, lockout_failures(&l));
+    lockout_passed(req, &l);
+    return code;
 }
 
 biz_code auth_refresh(biz_req *req, biz_reply *reply)

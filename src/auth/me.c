@@ -11,6 +11,7 @@
 #include "hash.h"
 #include "keys.h"
 #include "lockout.h"
+#include "notice.h"
 #include "outbox/outbox.h"
 #include "session.h"
 #include "store/page.h"
@@ -99,7 +100,6 @@ static apr_status_t replace_password(biz_req *req, const char *hash)
 biz_code auth_change_password(biz_req *req, biz_reply *reply)
 {
     const char *hash;
-    biz_json *data = biz_json_object(req->pool);
     apr_status_t status;
 
     if (lockout_prove_own(req, reply, "current_password") != BIZ_OK) {
@@ -119,15 +119,7 @@ biz_code auth_change_password(biz_req *req, biz_reply *reply)
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
     audit_note(req, "authn_password_change", store_doc_id(req->user), NULL);
-    biz_json_set_str(data, "event", NOTICE_PASSWORD_CHANGED);
-    biz_json_set_str(data, "ip", req->address);
-    status =
-        outbox_put(req->env->store, req->pool, OUTBOX_NOTICE, NULL, store_doc_id(req->user), data);
-    if (status != APR_SUCCESS)
-        biz_log(BIZ_LOG_WARN, status,
-                BZ(0507) "the password of %s was changed, but the notice about it could not be "
-                         "queued",
-                store_doc_id(req->user));
+    notice_tell(req, store_doc_id(req->user), NOTICE_PASSWORD_CHANGED, NULL);
     reply->data = biz_json_object(req->pool);
     biz_json_set_str(reply->data, "status", "password_changed");
     return BIZ_OK;

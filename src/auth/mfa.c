@@ -46,25 +46,25 @@ static apr_status_t methods_of(biz_req *req, const store_doc *user, biz_json **m
     return status;
 }
 
-biz_code mfa_begin(biz_req *req, biz_reply *reply, store_doc *user)
+biz_code mfa_begin(biz_req *req, biz_reply *reply, store_doc *user, int64_t failures)
 {
     biz_json *methods;
     apr_status_t status;
 
     if (!store_bool(user, USER_MFA_ENABLED))
-        return session_start(req, reply, user);
+        return session_start(req, reply, user, failures);
     status = methods_of(req, user, &methods);
     /* The last factor went and the server was killed before it could say so. */
     if (status == APR_SUCCESS && biz_json_size(methods) == 0) {
         status = factor_settle(req->env->store, req->pool, store_doc_id(user), &user);
         if (status == APR_SUCCESS && !store_bool(user, USER_MFA_ENABLED))
-            return session_start(req, reply, user);
+            return session_start(req, reply, user, failures);
     }
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
     reply->data = biz_json_object(req->pool);
     biz_json_set_bool(reply->data, "mfa_required", 1);
-    biz_json_set_str(reply->data, "mfa_token", ticket_make(req, TICKET_MFA, user));
+    biz_json_set_str(reply->data, "mfa_token", ticket_make(req, TICKET_MFA, user, failures));
     biz_json_set_int(reply->data, "expires_in", TICKET_SECONDS);
     biz_json_set(reply->data, "methods", methods);
     return BIZ_OK;
@@ -89,24 +89,29 @@ biz_code mfa_ticket(biz_req *req, biz_reply *reply, ticket *t, store_doc **user)
     return status == APR_SUCCESS ? BIZ_OK : biz_fail_store(req, reply, status);
 }
 
-biz_code mfa_finish(biz_req *req, biz_reply *reply, const ticket *t, const store_doc *user)
+biz_code mfa_finish(biz_req *req, biz_reply *reply, const ticket *t, const store_doc *user,
+                    int64_t failures)
 {
     apr_status_t status = ticket_use(req, t);
 
     if (status == STORE_EEXIST)
         return biz_fail(reply, BIZ_TOKEN_REVOKED, NULL, NULL);
-    return status == APR_SUCCESS ? session_start(req, reply, user)
+    return status == APR_SUCCESS ? session_start(req, reply, user, t->failures + failures)
                                  : biz_fail_store(req, reply, status);
 }
 
 biz_code auth_login_mfa(biz_req *req, biz_reply *reply)
 {
     store_doc *user;
+    int64_t wrong;
     ticket t;
 
-    if (mfa_ticket(req, reply, &t, &user) != BIZ_OK || factor_prove(req, reply, &user) != BIZ_OK)
+    if (mfa_ticket(req, reply, &t, &user) != BIZ_OK)
         return reply->code;
-    return mfa_finish(req, reply, &t, user);
+    wrong = store_int(user, USER_FACTOR_FAILURES);
+    if (factor_prove(req, reply, &user) != BIZ_OK)
+        return reply->code;
+    return mfa_finish(req, reply, &t, user, wrong);
 }
 
 /* ---- once more, in a session ---- */

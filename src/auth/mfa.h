@@ -7,14 +7,16 @@
 #include "ticket.h"
 
 /* After the password: a session where the user has no second factor, else {mfa_required, mfa_token,
- * methods}. */
-biz_code mfa_begin(biz_req *req, biz_reply *reply, store_doc *user);
+ * methods}. `failures`: the wrong passwords before it, which the ticket remembers. */
+biz_code mfa_begin(biz_req *req, biz_reply *reply, store_doc *user, int64_t failures);
 
 /* The ticket in the field mfa_token and its user, who may still sign in. UNAUTHENTICATED,
  * TOKEN_EXPIRED, TOKEN_REVOKED. */
 biz_code mfa_ticket(biz_req *req, biz_reply *reply, ticket *t, store_doc **user);
-/* Uses the ticket up and starts the session; the factor has been proved. */
-biz_code mfa_finish(biz_req *req, biz_reply *reply, const ticket *t, const store_doc *user);
+/* Uses the ticket up and starts the session; the factor has been proved, after so many wrong codes.
+ */
+biz_code mfa_finish(biz_req *req, biz_reply *reply, const ticket *t, const store_doc *user,
+                    int64_t failures);
 
 /* passkey.c: checks the field `credential` as an answer to a challenge of ours by a passkey of this
  * user. INVALID_CREDENTIALS. */

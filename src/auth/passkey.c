@@ -86,7 +86,7 @@ static biz_json *creation_options(biz_req *req, const apr_array_header_t *passke
     biz_json_set_bool(choice, "requireResidentKey", 0);
     biz_json_set_str(choice, "userVerification", "preferred");
     biz_json_set_bool(extensions, "credProps", 1);
-    biz_json_set_str(options, "challenge", ticket_make(req, TICKET_PASSKEY_ADD, req->user));
+    biz_json_set_str(options, "challenge", ticket_make(req, TICKET_PASSKEY_ADD, req->user, 0));
     biz_json_set(options, "rp", rp);
     biz_json_set(options, "user", user);
     biz_json_set(options, "pubKeyCredParams", params);
@@ -122,7 +122,7 @@ static biz_json *request_options(biz_req *req, const store_doc *user,
 {
     biz_json *options = biz_json_object(req->pool);
 
-    biz_json_set_str(options, "challenge", ticket_make(req, TICKET_PASSKEY_ASK, user));
+    biz_json_set_str(options, "challenge", ticket_make(req, TICKET_PASSKEY_ASK, user, 0));
     biz_json_set_int(options, "timeout", TICKET_SECONDS * 1000);
     biz_json_set_str(options, "rpId", req->env->settings->passkey_domain);
     biz_json_set(options, "allowCredentials", descriptors(req->pool, passkeys));
@@ -360,7 +360,7 @@ biz_code auth_passkey_login_verify(biz_req *req, biz_reply *reply)
         if (mfa_ticket(req, reply, &t, &user) != BIZ_OK ||
             prove(req, reply, store_doc_id(user), &passkey) != BIZ_OK)
             return reply->code;
-        return mfa_finish(req, reply, &t, user);
+        return mfa_finish(req, reply, &t, user, 0);
     }
     if (prove(req, reply, NULL, &passkey) != BIZ_OK)
         return reply->code;
@@ -374,7 +374,7 @@ biz_code auth_passkey_login_verify(biz_req *req, biz_reply *reply)
         return biz_fail_store(req, reply, status);
     if (req->env->settings->require_verified && !store_bool(user, USER_EMAIL_VERIFIED))
         return biz_fail(reply, BIZ_EMAIL_NOT_VERIFIED, NULL, NULL);
-    return session_start(req, reply, user);
+    return session_start(req, reply, user, 0);
 }
 
 /* ---- those that are there ---- */

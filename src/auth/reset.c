@@ -9,6 +9,7 @@
 #include "audit/audit.h"
 #include "core/crypto.h"
 #include "hash.h"
+#include "notice.h"
 #include "outbox/outbox.h"
 #include "work.h"
 
@@ -86,7 +87,6 @@ static apr_status_t mailbox_is_theirs(biz_req *req, const store_doc *token)
 biz_code auth_reset_password(biz_req *req, biz_reply *reply)
 {
     store *s = req->env->store;
-    biz_json *data = biz_json_object(req->pool);
     store_doc *token, *user;
     const char *hash;
     apr_status_t status;
@@ -113,14 +113,7 @@ biz_code auth_reset_password(biz_req *req, biz_reply *reply)
         return biz_fail_store(req, reply, status);
     audit_note(req, "authn_password_change", store_doc_id(user),
                audit_detail(req->pool, "by", "reset link"));
-    biz_json_set_str(data, "event", NOTICE_PASSWORD_RESET);
-    biz_json_set_str(data, "ip", req->address);
-    status = outbox_put(s, req->pool, OUTBOX_NOTICE, NULL, store_doc_id(user), data);
-    if (status != APR_SUCCESS)
-        biz_log(
-            BIZ_LOG_WARN, status,
-            BZ(0506) "the password of %s was reset, but the notice about it could not be queued",
-            store_doc_id(user));
+    notice_tell(req, store_doc_id(user), NOTICE_PASSWORD_RESET, NULL);
     reply->data = biz_json_object(req->pool);
     biz_json_set_str(reply->data, "status", "password_changed");
     return BIZ_OK;

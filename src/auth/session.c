@@ -14,6 +14,7 @@
 #include "cookie.h"
 #include "core/crypto.h"
 #include "device.h"
+#include "notice.h"
 #include "outbox/outbox.h"
 #include "token.h"
 
@@ -55,23 +56,20 @@ static biz_code give_tokens(biz_req *req, biz_reply *reply, const store_doc *use
 }
 
 /* Before the session is made: a kill in between costs a mail too many, never one too few. */
-static apr_status_t tell_of_new_device(biz_req *req, const store_doc *user)
+static apr_status_t tell_owner(const biz_req *req, const store_doc *user, int64_t failures)
 {
-    biz_json *data = biz_json_object(req->pool);
-    const char *words = agent_words(req->pool, req->user_agent);
+    const char *device = agent_words(req->pool, req->user_agent);
     int is_new;
     apr_status_t status = device_is_new(req, user, &is_new);
 
-    if (status != APR_SUCCESS || !is_new)
-        return status;
-    biz_json_set_str(data, "event", NOTICE_NEW_DEVICE);
-    biz_json_set_str(data, "ip", req->address);
-    if (words != NULL)
-        biz_json_set_str(data, "device", words);
-    return outbox_put(req->env->store, req->pool, OUTBOX_NOTICE, NULL, store_doc_id(user), data);
+    if (status == APR_SUCCESS && is_new)
+        status = notice_put(req, store_doc_id(user), NOTICE_NEW_DEVICE, device);
+    if (status == APR_SUCCESS && failures >= SESSION_TELL_FAILURES)
+        status = notice_put(req, store_doc_id(user), NOTICE_AFTER_FAILURES, device);
+    return status;
 }
 
-biz_code session_start(biz_req *req, biz_reply *reply, const store_doc *user)
+biz_code session_start(biz_req *req, biz_reply *reply, const store_doc *user, int64_t failures)
 {
     store_doc *session = store_doc_new(req->pool, COLL_SESSIONS);
     const char *refresh = token_refresh_first(req->pool, req->env->keys, store_doc_id(session));
@@ -79,7 +77,7 @@ biz_code session_start(biz_req *req, biz_reply *reply, const store_doc *user)
 
     if (cookie_may_give(req, reply) != BIZ_OK)
         return reply->code;
-    status = tell_of_new_device(req, user);
+    status = tell_owner(req, user, failures);
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
     store_set_str(session, SESSION_USER_ID, store_doc_id(user));
@@ -153,29 +151,25 @@ void session_touch(biz_req *req)
         atomic_store(&shared->touch_again_at, req->now + apr_time_from_sec(TOUCH_PAUSE_SECONDS));
 }
 
-/* Somebody holds a copy of a token of this session: it ends for everyone, and its user is told,
- * once. The mail is queued first: who is killed in between leaves a session that the next try with
- * that token ends. */
+/* Somebody holds a copy of a token of this session: it ends for everyone, its user is told and the
+ * audit has it, each once. Mail and row come first: who is killed in between leaves a session that
+ * the next try with that token ends, and both are refused then. */
 static biz_code reused(biz_req *req, biz_reply *reply, const store_doc *session)
 {
     const char *id = store_doc_id(session), *user_id = store_str(session, SESSION_USER_ID);
-    outbox_message mail = {.channel = OUTBOX_MAIL, .kind = OUTBOX_NOTICE, .user_id = user_id};
-    apr_status_t status;
+    const char *once = apr_pstrcat(req->pool, NOTICE_TOKEN_REUSED " ", id, NULL);
+    apr_status_t status = notice_put_once(req, NULL, user_id, NOTICE_TOKEN_REUSED, once);
 
-    mail.data = biz_json_object(req->pool);
-    biz_json_set_str(mail.data, "event", NOTICE_TOKEN_REUSED);
-    biz_json_set_str(mail.data, "ip", req->address);
-    mail.unique_key = apr_pstrcat(req->pool, NOTICE_TOKEN_REUSED " ", id, NULL);
-    status = outbox_add(req->env->store, req->pool, &mail);
     if (status == APR_SUCCESS || status == STORE_EEXIST)
+        status = audit_write(req, "authn_token_reuse", user_id,
+                             audit_detail(req->pool, "session_id", id), once);
+    if (status == APR_SUCCESS)
         status = end_in_store(req, id, user_id);
-    if (status == APR_SUCCESS) {
+    if (status == APR_SUCCESS)
         biz_log(BIZ_LOG_WARN, 0,
                 BZ(0504) "a refresh token was used a second time from %s: session %s of %s has "
                          "been ended and its user is told by mail",
                 req->address, id, user_id);
-        audit_note(req, "authn_token_reuse", user_id, audit_detail(req->pool, "session_id", id));
-    }
     if (status != APR_SUCCESS && status != STORE_ECOND && status != STORE_ENOENT)
         return biz_fail_store(req, reply, status);
     return biz_fail(reply, BIZ_TOKEN_REVOKED, NULL, NULL);

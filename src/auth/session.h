@@ -5,9 +5,13 @@
 #include "core/biz.h"
 #include "store/store.h"
 
+enum { SESSION_TELL_FAILURES = 3 };
+
 /* A new session of the user; the reply gets the tokens and the user (api.md section 3, login).
- * Every way to sign in ends here, and its route declares SIGN_IN_FIELDS (routes.c). */
-biz_code session_start(biz_req *req, biz_reply *reply, const store_doc *user);
+ * Every way to sign in ends here, and its route declares SIGN_IN_FIELDS (routes.c). `failures`: the
+ * wrong passwords and codes before this; from SESSION_TELL_FAILURES on the owner is told by mail,
+ * as of a new device. */
+biz_code session_start(biz_req *req, biz_reply *reply, const store_doc *user, int64_t failures);
 /* The pair that follows a refresh token. */
 biz_code session_renew(biz_req *req, biz_reply *reply, const char *refresh_token);
 /* Ends one session of the user. NOT_FOUND where it is not theirs or has ended. */

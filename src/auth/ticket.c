@@ -1,5 +1,5 @@
 /* ticket.c: see ticket.h. Called by mfa.c and passkey.c. The text is base64url of a MAC and of
- * "kind|user|epoch|until|random". */
+ * "kind|user|epoch|until|failures|random". */
 #include "ticket.h"
 
 #include <stdlib.h>
@@ -16,17 +16,19 @@ enum { RANDOM_LEN = 16 };
 /* The mark of a use outlives the ticket: another machine's clock may be behind. */
 static const apr_time_t MARK_AFTER = apr_time_from_sec(60 * 60);
 
-const char *ticket_make(const biz_req *req, ticket_kind kind, const store_doc *user)
+const char *ticket_make(const biz_req *req, ticket_kind kind, const store_doc *user,
+                        int64_t failures)
 {
     unsigned char noise[RANDOM_LEN], *bytes;
     const char *facts;
     size_t len;
 
     biz_random(noise, sizeof(noise));
-    facts = apr_psprintf(req->pool, "%c|%s|%" APR_INT64_T_FMT "|%" APR_INT64_T_FMT "|%s",
+    facts = apr_psprintf(req->pool,
+                         "%c|%s|%" APR_INT64_T_FMT "|%" APR_INT64_T_FMT "|%" APR_INT64_T_FMT "|%s",
                          (char)kind, user != NULL ? store_doc_id(user) : "",
                          (apr_int64_t)(user != NULL ? store_int(user, USER_SESSION_EPOCH) : 0),
-                         req->now + apr_time_from_sec(TICKET_SECONDS),
+                         req->now + apr_time_from_sec(TICKET_SECONDS), (apr_int64_t)failures,
                          biz_hex(req->pool, noise, sizeof(noise)));
     len = strlen(facts);
     bytes = apr_palloc(req->pool, BIZ_SHA256_LEN + len);
@@ -60,6 +62,7 @@ apr_status_t ticket_read(const biz_req *req, ticket_kind kind, const char *text,
     out->user_id = user;
     out->epoch = apr_strtoi64(epoch + 1, &rest, 10);
     out->until = apr_strtoi64(until + 1, &rest, 10);
+    out->failures = apr_strtoi64(rest + 1, &rest, 10);
     return out->until > req->now ? APR_SUCCESS : APR_TIMEUP;
 }
 

@@ -22,11 +22,14 @@ typedef struct {
     const char *text;
     const char *user_id; /* "": nobody in particular */
     int64_t epoch;       /* the user's session_epoch then: what ends sessions ends tickets */
+    int64_t failures;    /* wrong passwords before it was made */
     apr_time_t until;
 } ticket;
 
-/* base64url of at least 16 random bytes among others; `user` may be NULL. */
-const char *ticket_make(const biz_req *req, ticket_kind kind, const store_doc *user);
+/* base64url of at least 16 random bytes among others; `user` may be NULL, `failures` is mostly 0.
+ */
+const char *ticket_make(const biz_req *req, ticket_kind kind, const store_doc *user,
+                        int64_t failures);
 
 /* APR_SUCCESS, APR_EINVAL (none of ours, or for another purpose), APR_TIMEUP. Whether it was used
  * is not looked at. */

@@ -11,7 +11,9 @@
 #include "account.h"
 #include "audit/audit.h"
 #include "core/str.h"
+#include "factor.h"
 #include "lockout.h"
+#include "notice.h"
 #include "outbox/outbox.h"
 
 static biz_json *user_json(apr_pool_t *pool, const store_doc *user)
@@ -97,12 +99,17 @@ biz_code admin_user_make(biz_req *req, biz_reply *reply)
                            .timezone = biz_field_str(req, "timezone"),
                            .role = biz_field_str(req, "role")};
     store_doc *user = account_make(req->pool, &account);
-    apr_status_t status = store_insert(s, req->pool, user, NULL);
+    apr_status_t status;
 
+    if (strcmp(store_str(user, USER_ROLE), "customer") != 0 &&
+        factor_demand_fresh(req, reply) != BIZ_OK)
+        return reply->code;
+    /* The mail's row first, as in register.c: without a user it is dropped. */
+    status = outbox_put(s, req->pool, OUTBOX_INVITATION, account.email, store_doc_id(user), NULL);
+    if (status == APR_SUCCESS)
+        status = store_insert(s, req->pool, user, NULL);
     if (status == STORE_EEXIST)
         return biz_fail(reply, BIZ_CONFLICT, "email", "There is an account with this address.");
-    if (status == APR_SUCCESS)
-        status = outbox_put(s, req->pool, OUTBOX_FORGOT, account.email, NULL, NULL);
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
     audit_note(req, "user_created", store_doc_id(user),
@@ -220,6 +227,8 @@ biz_code admin_user_change(biz_req *req, biz_reply *reply)
     off = biz_field_bool(req, "disabled", 0);
     new_role = role != NULL && strcmp(role, store_str(user, USER_ROLE)) != 0;
     new_state = disabled != NULL && off != store_bool(user, USER_DISABLED);
+    if ((new_role || new_state) && factor_demand_fresh(req, reply) != BIZ_OK)
+        return reply->code;
     if (new_role)
         changes[n++] = (store_change)STORE_SET_STR(USER_ROLE, role);
     if (new_state)
@@ -230,8 +239,10 @@ biz_code admin_user_change(biz_req *req, biz_reply *reply)
         changes[n++] = (store_change)STORE_INC_INT(USER_SESSION_EPOCH, 1);
     if (change(req, reply, user, changes, n, &after) != BIZ_OK)
         return reply->code;
-    if (new_role)
+    if (new_role) {
         audit_note(req, "authz_change", store_doc_id(user), audit_detail(req->pool, "role", role));
+        notice_tell(req, store_doc_id(user), NOTICE_ROLE_CHANGED, role);
+    }
     if (new_state)
         audit_note(req, off ? "user_disabled" : "user_enabled", store_doc_id(user), NULL);
     if (!new_role && !new_state)
@@ -247,7 +258,8 @@ biz_code admin_user_delete(biz_req *req, biz_reply *reply)
     int has = 1;
     apr_status_t status = APR_SUCCESS;
 
-    if (load(req, reply, &user) != BIZ_OK || matches(req, reply, user) != BIZ_OK)
+    if (factor_demand_fresh(req, reply) != BIZ_OK || load(req, reply, &user) != BIZ_OK ||
+        matches(req, reply, user) != BIZ_OK)
         return reply->code;
     if (is_admin(user))
         status = has_other_admin(req, store_doc_id(user), &has);
@@ -271,10 +283,14 @@ biz_code admin_user_delete(biz_req *req, biz_reply *reply)
                               STORE_SET_NULL(USER_RECOVERY_SET),
                               STORE_SET_BOOL(USER_EMAIL_VERIFIED, 0),
                               STORE_SET_BOOL(USER_MFA_ENABLED, 0)};
-    /* Disabled first: that can be taken back where it was the last admin after all. */
+    /* Disabled first: that can be taken back where it was the last admin after all. What belongs to
+     * the account next and the account last: who is killed in between leaves one that can be
+     * deleted once more. */
     if (change(req, reply, user, first, STORE_COUNT_OF(first), &after) != BIZ_OK)
         return reply->code;
     status = lockout_clear_user(req->env->store, req->pool, user);
+    if (status == APR_SUCCESS)
+        status = account_remove_traces(req->env->store, req->pool, user);
     if (status == APR_SUCCESS)
         status = store_update(req->env->store, req->pool, COLL_USERS, store_doc_id(user), NULL, 0,
                               changes, STORE_COUNT_OF(changes), &after);
@@ -298,6 +314,7 @@ biz_code admin_user_unlock(biz_req *req, biz_reply *reply)
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
     audit_note(req, "authn_login_unlock", store_doc_id(user), NULL);
+    notice_tell(req, store_doc_id(user), NOTICE_ACCOUNT_UNLOCKED, NULL);
     reply->data = biz_json_object(req->pool);
     biz_json_set_str(reply->data, "status", "unlocked");
     return BIZ_OK;

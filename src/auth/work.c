@@ -92,7 +92,7 @@ biz_code auth_work(biz_req *req, biz_reply *reply)
 {
     reply->data = biz_json_object(req->pool);
     biz_json_set_bool(reply->data, "required", work_is_wanted(req));
-    biz_json_set_str(reply->data, "challenge", ticket_make(req, TICKET_WORK, NULL));
+    biz_json_set_str(reply->data, "challenge", ticket_make(req, TICKET_WORK, NULL, 0));
     biz_json_set_int(reply->data, "bits", WORK_BITS);
     biz_json_set_time(reply->data, "expires_at", req->now + apr_time_from_sec(TICKET_SECONDS));
     return BIZ_OK;

@@ -13,6 +13,7 @@
 #include "core/str.h"
 #include "core/valid.h"
 #include "limit/limit.h"
+#include "outbox/outbox.h"
 
 enum { PAGE = 500, NAME_CHARS = 120 }; /* as the API has it */
 
@@ -68,6 +69,17 @@ static int find_user(cli *c, store_doc **user)
     if (rv == STORE_ENOENT)
         return cli_fail(CLI_MISSING, "there is no user %s", shown);
     return rv == APR_SUCCESS ? CLI_OK : cli_fail_store(c, rv);
+}
+
+/* The owner gets the same mail as when an admin, or they themselves, had done it. */
+static apr_status_t tell(cli *c, const store_doc *user, const char *notice, const char *detail)
+{
+    biz_json *data = biz_json_object(c->pool);
+
+    biz_json_set_str(data, "event", notice);
+    if (detail != NULL)
+        biz_json_set_str(data, "detail", detail);
+    return outbox_put(c->store, c->pool, OUTBOX_NOTICE, NULL, store_doc_id(user), data);
 }
 
 /* How each change ends. */
@@ -333,6 +345,8 @@ int cmd_user_set_password(cli *c)
     if (status != CLI_OK)
         return status;
     rv = account_set_password(c->store, c->pool, store_doc_id(user), hash, &user);
+    if (rv == APR_SUCCESS)
+        rv = tell(c, user, NOTICE_PASSWORD_CHANGED, NULL);
     return changed(c, rv, user, "authn_password_change", NULL,
                    "has a new password; every session has ended");
 }
@@ -350,6 +364,8 @@ int cmd_user_set_role(cli *c)
     if (status != CLI_OK)
         return status;
     rv = account_set_role(c->store, c->pool, store_doc_id(user), role, &user);
+    if (rv == APR_SUCCESS)
+        rv = tell(c, user, NOTICE_ROLE_CHANGED, role);
     return changed(c, rv, user, "authz_change", detail(c, "role", role),
                    apr_pstrcat(c->pool, "is ", role, " now; every session has ended", NULL));
 }
@@ -385,6 +401,8 @@ int cmd_user_unlock(cli *c)
     if (status != CLI_OK)
         return status;
     rv = lockout_clear_user(c->store, c->pool, user);
+    if (rv == APR_SUCCESS)
+        rv = tell(c, user, NOTICE_ACCOUNT_UNLOCKED, NULL);
     return changed(c, rv, user, "authn_login_unlock", NULL, "unlocked");
 }
 
@@ -399,6 +417,8 @@ int cmd_user_reset_mfa(cli *c)
     rv = factor_clear(c->store, c->pool, store_doc_id(user));
     if (rv == APR_SUCCESS)
         rv = account_end_sessions(c->store, c->pool, store_doc_id(user), &user);
+    if (rv == APR_SUCCESS)
+        rv = tell(c, user, NOTICE_MFA_DISABLED, NULL);
     return changed(c, rv, user, "authn_factors_removed", NULL,
                    "has no second factor any more; every session has ended");
 }

@@ -296,6 +296,15 @@ apr_status_t render_password_reset(apr_pool_t *pool, const mail_reader *reader,
     return finish(&d, out, why);
 }
 
+apr_status_t render_invitation(apr_pool_t *pool, const mail_reader *reader,
+                               const mail_account *account, mail_rendered *out, const char **why)
+{
+    draft d = draft_account(pool, reader, account, "password_reset.invitation");
+
+    set(&d, "valid_hours", apr_itoa(pool, account->valid_for));
+    return finish(&d, out, why);
+}
+
 apr_status_t render_verify_email(apr_pool_t *pool, const mail_reader *reader,
                                  const mail_account *account, mail_rendered *out, const char **why)
 {

@@ -108,13 +108,16 @@ typedef struct {
     const char *url;  /* with the token */
     const char *code; /* of verify_email, beside its link, good for so many minutes */
     int code_minutes;
-    int valid_for;  /* minutes (password_reset), hours (verify_email); else not used */
+    int valid_for;  /* minutes (password_reset), hours (invitation, verify_email); else not used */
     apr_time_t at;  /* when it was asked for, or happened */
     const char *ip; /* from where, or NULL */
 } mail_account;
 apr_status_t render_password_reset(apr_pool_t *pool, const mail_reader *reader,
                                    const mail_account *account, mail_rendered *out,
                                    const char **why);
+/* To somebody for whom an account was made: the link to a first password. */
+apr_status_t render_invitation(apr_pool_t *pool, const mail_reader *reader,
+                               const mail_account *account, mail_rendered *out, const char **why);
 apr_status_t render_verify_email(apr_pool_t *pool, const mail_reader *reader,
                                  const mail_account *account, mail_rendered *out, const char **why);
 apr_status_t render_account_exists(apr_pool_t *pool, const mail_reader *reader,

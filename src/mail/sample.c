@@ -212,6 +212,13 @@ static apr_status_t reset(const sample *s)
     return render_password_reset(s->pool, s->reader, &a, s->out, s->why);
 }
 
+static apr_status_t invitation(const sample *s)
+{
+    mail_account a = account_of(s, "/reset-password.html#token=sampleSAMPLEsampleSAMPLE", 24);
+
+    return render_invitation(s->pool, s->reader, &a, s->out, s->why);
+}
+
 static apr_status_t verify(const sample *s)
 {
     mail_account a = account_of(s, "/verify-email.html#token=sampleSAMPLEsampleSAMPLE", 48);
@@ -257,6 +264,8 @@ static const struct {
     {"payment_failed", NULL, failed, "A payment did not succeed"},
     {"refund_issued", NULL, refund, "Money goes back"},
     {"password_reset", NULL, reset, "The link to a new password"},
+    {"password_reset", "invitation", invitation,
+     "Somebody in the business made an account for its reader"},
     {"verify_email", NULL, verify, "The link that confirms an address"},
     {"account_exists", NULL, exists, "Somebody registers with an address that has an account"},
     {"security_notice", "", notice, "Something happened to an account"}};

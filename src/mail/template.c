@@ -236,7 +236,8 @@ static int by_text(const void *a, const void *b)
 }
 
 /* Each pair of files, as the sections of the default language name them: "[password_reset]", or
- * "[security_notice.password_changed]" where there are variants. */
+ * "[security_notice.password_changed]" where there are variants. Beside those the section without
+ * one is a mail, too, where it has a subject, and else what they have in common. */
 static int find_names(loader *l)
 {
     mail_words *words = apr_hash_get(l->all->languages, default_lang, APR_HASH_KEY_STRING);
@@ -265,7 +266,7 @@ static int find_names(loader *l)
                 variants++;
             }
         }
-        if (variants == 0) {
+        if (variants == 0 || mail_words_get(l->pool, words, base, "subject")) {
             APR_ARRAY_PUSH(l->all->names, const char *) = base;
         }
     }

@@ -47,6 +47,21 @@ static job_end user_of_address(job *j, store_doc **user)
                                             : JOB_READY;
 }
 
+static job_end user_of_row(job *j, store_doc **user)
+{
+    const char *id = store_str(j->row, OUTBOX_USER_ID);
+    apr_status_t status;
+
+    if (!id) {
+        return job_ends(j, JOB_DEAD, "the row has no user");
+    }
+    status = store_get(j->store, j->pool, COLL_USERS, id, user);
+    if (status == STORE_ENOENT) {
+        return job_ends(j, JOB_DROPPED, "the account is gone");
+    }
+    return status == APR_SUCCESS ? JOB_READY : job_store_failed(j, status);
+}
+
 /* At most MAILS_PER_ADDRESS_AND_HOUR mails of a kind: rows made earlier count, unless nothing was
  * sent for them. The order of making decides, so that it does not matter who is worked first. */
 static job_end within_budget(job *j)
@@ -126,13 +141,14 @@ static const token_kind verify_kind = {COLL_VERIFY_TOKENS, "verify_token", VERIF
                                        VERIFY_USER_ID,     VERIFY_EMAIL,   VERIFY_EXPIRES_AT,
                                        VERIFY_USED};
 
-/* Stores the digest of the row's token for the user. An earlier run may have done it already, and
- * then the link may have been used already: there is nothing left to send. *stored: its id. */
+/* Stores the digest of the row's token for the user, as old as the row. An earlier run may have
+ * done it already, and then the link may have been used already: there is nothing left to send.
+ * *stored: its id. */
 static job_end store_token(job *j, const token_kind *kind, const store_doc *user,
                            apr_time_t expires_at, const char **token, const char **stored)
 {
     store_doc *doc = store_doc_new(j->pool, kind->coll);
-    const char *hash, *index = "";
+    const char *hash;
     job_end end = token_of_row(j, token);
     apr_status_t status;
 
@@ -145,8 +161,9 @@ static job_end store_token(job *j, const token_kind *kind, const store_doc *user
     store_set_str(doc, kind->email, store_str(user, USER_EMAIL));
     store_set_time(doc, kind->expires_at, expires_at);
     store_set_bool(doc, kind->used, 0);
-    status = store_insert(j->store, j->pool, doc, &index);
-    if (status == STORE_EEXIST && strcmp(index, kind->by_token) == 0) {
+    store_doc_set_made(doc, store_time(j->row, STORE_CREATED_AT));
+    status = store_insert_copy(j->store, j->pool, doc);
+    if (status == STORE_EEXIST) {
         store_cond conds[] = {STORE_EQ_STR(kind->token, hash)};
         store_query query = {.coll = kind->coll,
                              .index = kind->by_token,
@@ -165,13 +182,14 @@ static job_end store_token(job *j, const token_kind *kind, const store_doc *user
 
 /* One link to a new password is good at a time, the one that was asked for last. Each run stores
  * its own token first and looks at the others then: of two at once, one sees the other. */
-static job_end supersede(job *j, const char *user_id, apr_time_t expires_at, const char *stored)
+static job_end supersede(job *j, const char *user_id, const char *stored)
 {
+    apr_time_t made = store_time(j->row, STORE_CREATED_AT);
     store_change use[] = {STORE_SET_BOOL(RESET_USED, 1), STORE_SET_TIME(RESET_USED_AT, j->now)};
     store_cond older[] = {STORE_EQ_STR(RESET_USER_ID, user_id), STORE_EQ_BOOL(RESET_USED, 0),
-                          STORE_LT_TIME(RESET_EXPIRES_AT, expires_at)};
+                          STORE_LT_TIME(STORE_CREATED_AT, made)};
     store_cond newer[] = {STORE_EQ_STR(RESET_USER_ID, user_id),
-                          STORE_GT_TIME(RESET_EXPIRES_AT, expires_at)};
+                          STORE_GT_TIME(STORE_CREATED_AT, made)};
     store_cond unused[] = {STORE_EQ_BOOL(RESET_USED, 0)};
     store_query query = {.coll = COLL_RESET_TOKENS,
                          .index = "reset_user",
@@ -201,6 +219,15 @@ static job_end supersede(job *j, const char *user_id, apr_time_t expires_at, con
     return status == APR_SUCCESS || status == STORE_ECOND || status == STORE_ENOENT
                ? job_ends(j, JOB_DROPPED, "a newer link was asked for")
                : job_store_failed(j, status);
+}
+
+static job_end new_password_link(job *j, const store_doc *user, apr_time_t expires_at,
+                                 const char **token)
+{
+    const char *stored;
+    job_end end = store_token(j, &reset_kind, user, expires_at, token, &stored);
+
+    return end == JOB_READY ? supersede(j, store_doc_id(user), stored) : end;
 }
 
 /* ---- what the mail says ---- */
@@ -256,7 +283,7 @@ static job_end rendered(apr_status_t status)
 static job_end forgot(job *j)
 {
     apr_time_t expires_at = store_time(j->row, STORE_CREATED_AT) + MINUTES(RESET_TOKEN_MINUTES);
-    const char *token, *stored;
+    const char *token;
     store_doc *user;
     job_end end;
     mail_reader reader;
@@ -271,13 +298,46 @@ static job_end forgot(job *j)
     if (j->is_off) {
         return JOB_SKIPPED;
     }
-    if ((end = store_token(j, &reset_kind, user, expires_at, &token, &stored)) != JOB_READY ||
-        (end = supersede(j, store_doc_id(user), expires_at, stored)) != JOB_READY) {
+    if ((end = new_password_link(j, user, expires_at, &token)) != JOB_READY) {
         return end;
     }
     reader = reader_of(j, user);
     account = account_of(j, reset_page, token, RESET_TOKEN_MINUTES);
     return rendered(render_password_reset(j->pool, &reader, &account, &j->mail, &j->why));
+}
+
+/* The same to somebody for whom an account was made, with more time to read it. */
+static job_end invitation(job *j)
+{
+    apr_time_t expires_at =
+        store_time(j->row, STORE_CREATED_AT) + MINUTES(60 * INVITATION_TOKEN_HOURS);
+    const char *token;
+    store_doc *user;
+    job_end end = user_of_row(j, &user);
+    mail_reader reader;
+    mail_account account;
+
+    if (end == JOB_DROPPED && age_of(j) < MINUTES(REGISTER_GRACE_MINUTES)) {
+        return job_ends(j, JOB_LATER, "the account is not there yet");
+    }
+    if (end != JOB_READY) {
+        return end;
+    }
+    if (j->now >= expires_at) {
+        return job_ends(j, JOB_DROPPED, "the link would have expired");
+    }
+    if (store_bool(user, USER_DISABLED) || !store_is_null(user, USER_PASSWORD_HASH)) {
+        return job_ends(j, JOB_DROPPED, "the account is disabled, or has a password");
+    }
+    if (j->is_off) {
+        return JOB_SKIPPED;
+    }
+    if ((end = new_password_link(j, user, expires_at, &token)) != JOB_READY) {
+        return end;
+    }
+    reader = reader_of(j, user);
+    account = account_of(j, reset_page, token, INVITATION_TOKEN_HOURS);
+    return rendered(render_invitation(j->pool, &reader, &account, &j->mail, &j->why));
 }
 
 /* Six digits that need no place of their own: they follow from the token's hash and our key. */
@@ -372,30 +432,26 @@ static job_end resend(job *j)
 
 static job_end notice(job *j)
 {
-    const char *id = store_str(j->row, OUTBOX_USER_ID), *event = data_of(j, "event");
-    const char *detail = data_of(j, "detail"), *device = data_of(j, "device");
+    const char *event = data_of(j, "event");
     store_doc *user;
-    apr_status_t status;
+    job_end end;
     mail_reader reader;
     mail_account account;
 
-    if (!id || !event) {
-        return job_ends(j, JOB_DEAD, id ? "the row has no event" : "the row has no user");
+    if (!event) {
+        return job_ends(j, JOB_DEAD, "the row has no event");
     }
-    status = store_get(j->store, j->pool, COLL_USERS, id, &user);
-    if (status == STORE_ENOENT) {
-        return job_ends(j, JOB_DROPPED, "the account is gone");
-    }
-    if (status != APR_SUCCESS) {
-        return job_store_failed(j, status);
+    end = store_is_null(j->row, OUTBOX_USER_ID) ? user_of_address(j, &user) : user_of_row(j, &user);
+    if (end != JOB_READY) {
+        return end;
     }
     if (j->is_off) {
         return JOB_SKIPPED;
     }
     reader = reader_of(j, user);
     account = account_of(j, reset_page, NULL, 0);
-    return rendered(render_security_notice(j->pool, &reader, event, &account,
-                                           detail ? detail : device, &j->mail, &j->why));
+    return rendered(render_security_notice(j->pool, &reader, event, &account, data_of(j, "detail"),
+                                           &j->mail, &j->why));
 }
 
 /* One of our mails with made-up data, so that somebody sees it where it will be read. */
@@ -447,6 +503,7 @@ static const struct {
     unsigned flags;
     int is_mail; /* needs the channel mail; else any other */
 } kinds[] = {{OUTBOX_FORGOT, forgot, KIND_MUST | KIND_TWICE, 1},
+             {OUTBOX_INVITATION, invitation, KIND_MUST | KIND_TWICE, 1},
              {OUTBOX_REGISTER, registered, KIND_MUST | KIND_TWICE, 1},
              {OUTBOX_RESEND, resend, KIND_MUST | KIND_TWICE, 1},
              {OUTBOX_NOTICE, notice, KIND_MUST | KIND_TWICE, 1},

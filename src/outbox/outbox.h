@@ -18,10 +18,12 @@
 /* Kinds of rows. The first three are written for every address that was typed, known or not, so
  * that the request does the same work in both cases; which mail it becomes is found out later. */
 #define OUTBOX_FORGOT "forgot_password" /* recipient: the address as typed, normalised */
+#define OUTBOX_INVITATION "invitation" /* user_id: an account without a password */
 #define OUTBOX_REGISTER "register"      /* user_id: the user this request would have made */
 #define OUTBOX_RESEND "resend_verification"
-#define OUTBOX_NOTICE "security_notice" /* user_id; data {"event":"password_changed", "ip":...} */
-#define OUTBOX_SAMPLE "sample_mail"     /* recipient; data {"name":"invoice_sent", "locale":"de"} */
+/* user_id, or recipient: an address that may be nobody's; data {"event":"password_changed", ...} */
+#define OUTBOX_NOTICE "security_notice"
+#define OUTBOX_SAMPLE "sample_mail" /* recipient; data {"name":"invoice_sent", "locale":"de"} */
 #define OUTBOX_TEXT "text" /* sms, push, voice: data {"text":..., "title":..., "link":...} */
 
 /* Channels. */
@@ -31,8 +33,8 @@
 #define OUTBOX_VOICE "voice" /* the text is spoken into a file that waits to be fetched */
 
 /* Events of OUTBOX_NOTICE, which take these names alone. Each has its words in
- * conf/mail/texts.*.ini under [security_notice.<event>]: a guard looks. data may have "detail" or
- * "device" (which device, key, role). */
+ * conf/mail/texts.*.ini under [security_notice.<event>]: a guard looks. data may have "ip" and
+ * "detail" (which device, key, role). */
 #define NOTICE_PASSWORD_CHANGED "password_changed"
 #define NOTICE_PASSWORD_RESET "password_reset"
 #define NOTICE_TOKEN_REUSED "token_reused"
@@ -40,7 +42,6 @@
 #define NOTICE_AFTER_FAILURES "signed_in_after_failures"
 #define NOTICE_ACCOUNT_LOCKED "account_locked"
 #define NOTICE_ACCOUNT_UNLOCKED "account_unlocked"
-#define NOTICE_EMAIL_CHANGED "email_changed"
 #define NOTICE_ROLE_CHANGED "role_changed"
 #define NOTICE_MFA_ENABLED "mfa_enabled"
 #define NOTICE_MFA_DISABLED "mfa_disabled"
@@ -56,6 +57,7 @@ enum {
     OUTBOX_MAX_TRIES = 10,
     OUTBOX_KEEP_DAYS = 30, /* settled rows are kept for the operator to see */
     RESET_TOKEN_MINUTES = 60,
+    INVITATION_TOKEN_HOURS = 24, /* NIST SP 800-63B allows that much for what goes by mail */
     VERIFY_TOKEN_HOURS = 48,
     VERIFY_CODE_MINUTES = 10,
     MAILS_PER_ADDRESS_AND_HOUR = 3 /* of reset and of verification mails, each */

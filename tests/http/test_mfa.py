@@ -330,6 +330,28 @@ def test_with_a_factor_the_password_does_not_make_fresh(guarded):
     assert prove(recovery_code=guarded.codes[0]).status == 200
 
 
+def test_a_sign_in_after_wrong_passwords_and_codes_is_told(guarded, server):
+    def told():
+        return [r["data"] for r in rows(server, "outbox", kind="security_notice",
+                                        user_id=user_row(guarded)["_id"])
+                if "signed_in_after_failures" in r["data"]]
+    check_error(login(guarded.api, guarded.email, OTHER_PASSWORD), 401, "INVALID_CREDENTIALS")
+    second_step(guarded, code=wrong_code(guarded.secret))
+    assert second_step(guarded, code=app_code(guarded.secret)).status == 200
+    assert told() == []  # everybody may be wrong once or twice
+    for _ in range(2):
+        check_error(login(guarded.api, guarded.email, OTHER_PASSWORD), 401, "INVALID_CREDENTIALS")
+    ticket = first_step(guarded)["mfa_token"]
+    check_error(second_step(guarded, ticket, code=wrong_code(guarded.secret)), 401, "INVALID_CODE")
+    rewind(guarded)
+    assert second_step(guarded, ticket, code=app_code(guarded.secret)).status == 200
+    assert len(told()) == 1
+    server.mail.wait(guarded.email, "Failed sign-ins")
+    rewind(guarded)
+    assert second_step(guarded, code=app_code(guarded.secret)).status == 200
+    assert len(told()) == 1
+
+
 def test_what_there_is(person):
     def factors():
         return person.api.get("/auth/2fa", token=person.access).data

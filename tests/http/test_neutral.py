@@ -54,6 +54,17 @@ def test_a_disabled_account_with_its_right_password(server, people):
     assert login(api, people["known"], PASSWORD).status == 200
 
 
+def test_a_locked_account(server):
+    """With its right password too, and an address that is nobody's."""
+    person, nobody = Person(server, sign_in=False), address("nobody")
+    reference = comparable(login(person.api, address("reference"), "wrong password"))
+    for email in (person.email, nobody):
+        for password in ["wrong password"] * 6 + [PASSWORD]:
+            assert comparable(login(person.api, email, password)) == reference
+    events = [r["event"] for r in rows(server, "audit_log", user_id=person.document()["_id"])]
+    assert events.count("authn_login_lock") == 1
+
+
 def register(api, email, name="Somebody Else", password=OTHER_PASSWORD):
     return api.post("/auth/register", ip=new_ip(), json={
         "email": email, "password": password, "name": name})

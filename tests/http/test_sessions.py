@@ -49,7 +49,7 @@ def test_a_new_device_is_told_by_mail(server):
     assert notices(server, person) == []  # the first sign-in of a new account
     sign_in(person, IPHONE, "192.0.2.44")
     assert notices(server, person) == [
-        {"event": "new_device", "ip": "192.0.2.44", "device": "Safari on iPhone"}]
+        {"event": "new_device", "ip": "192.0.2.44", "detail": "Safari on iPhone"}]
     mail = server.mail.wait(person.email, "New sign-in")
     text = mail.get_body(("plain",)).get_content()
     assert "Safari on iPhone" in text and "192.0.2.44" in text

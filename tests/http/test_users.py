@@ -1,10 +1,13 @@
 """Accounts as admins manage them: list, search, make, change, delete, unlock; and that the business is
 never left without an admin."""
+import json
+
 import pytest
 
-from harness import new_ip, token_of
-from kit import (OTHER_PASSWORD, PASSWORD, Admin, Person, address, check_error, in_parallel, login,
-                 once, row, rows)
+from harness import new_ip, text_of, token_of
+from kit import (OTHER_PASSWORD, PASSWORD, Admin, Person, address, check_error, in_parallel, insert,
+                 login, once, row, rows)
+from second import age, set_up
 
 WRONG = "wrong-wrong"
 
@@ -20,6 +23,11 @@ def call(admin, method, path, **more):
 
 def user_id(person):
     return person.tokens["user"]["id"]
+
+
+def notices(server, **where):
+    """The data of the security mails that were queued, oldest first."""
+    return [json.loads(r["data"]) for r in rows(server, "outbox", kind="security_notice", **where)]
 
 
 def test_only_admins(server):
@@ -61,7 +69,9 @@ def test_an_invited_person_sets_a_password_by_the_link(server, admin):
     check_error(call(admin, "POST", "/admin/users", json={"email": email, "name": "N"}), 409,
                 "CONFLICT", "email")
     check_error(login(admin.api, email, "Not-for-admins-1"), 401, "INVALID_CREDENTIALS")
-    token = token_of(server.mail.wait(to=email), "reset")
+    mail = server.mail.wait(to=email)
+    assert mail["Subject"].endswith(": link for 24 hours"), mail["Subject"]
+    token = token_of(mail, "reset")
     assert admin.api.post("/auth/reset-password", ip=new_ip(), json={
         "token": token, "new_password": PASSWORD}).status == 200
     tokens = login(admin.api, email, PASSWORD).data
@@ -88,6 +98,32 @@ def test_a_new_role_or_state_ends_the_sessions(server, admin):
     assert events[2:6] == ["user_updated", "authz_change", "authn_login_success", "user_disabled"]
     assert row(server, "audit_log", user_id=user_id(person), event="authz_change")[
         "actor_id"] == user_id(admin)
+    told = [d for d in notices(server, user_id=user_id(person)) if d["event"] == "role_changed"]
+    assert [d["detail"] for d in told] == ["staff"]
+    assert "staff" in text_of(server.mail.wait(person.email, "Role changed"))
+
+
+def test_a_stale_session_of_an_admin_changes_nobodys_rights(server):
+    """Step-up: who finds a browser that is still signed in makes no admins."""
+    admin, person = Admin(server), Person(server)
+    path = f"/admin/users/{user_id(person)}"
+    age(admin)
+    for method, where, body in (
+            ("PATCH", path, {"role": "admin"}), ("PATCH", path, {"disabled": True}),
+            ("DELETE", path, None),
+            ("POST", "/admin/users", {"email": address("new"), "name": "N", "role": "admin"})):
+        check_error(call(admin, method, where, **({"json": body} if body else {})), 403,
+                    "REAUTH_REQUIRED")
+    stored = person.document()
+    assert stored["role"] == "customer" and not stored["disabled"] and not stored["deleted_at"]
+    assert person.me().status == 200
+    # What is no right goes on, and a proof opens the rest.
+    assert call(admin, "PATCH", path, json={"name": "Other", "role": "customer"}).status == 200
+    assert call(admin, "POST", "/admin/users",
+                json={"email": address("new"), "name": "N"}).status == 201
+    assert admin.api.post("/auth/reauthenticate", token=admin.access,
+                          json={"password": PASSWORD}).status == 200
+    assert call(admin, "PATCH", path, json={"role": "staff"}).status == 200
 
 
 def test_a_change_of_what_was_changed_meanwhile_is_refused(server, admin):
@@ -107,6 +143,12 @@ def test_a_change_of_what_was_changed_meanwhile_is_refused(server, admin):
 def test_deleting_leaves_nothing_of_the_person(server, admin):
     person = Person(server, phone="+4930123456", name="Gone Person")
     path = f"/admin/users/{user_id(person)}"
+    set_up(person)  # and with it recovery codes
+    insert(server, "passkeys", user_id=user_id(person), credential_id="A" * 43, name="Key")
+    assert person.api.post("/portal/push-devices", token=person.access, json={
+        "token": "d" * 150, "platform": "web"}).status == 200
+    person.api.post("/auth/forgot-password", ip=new_ip(), json={"email": person.email})
+    server.mail.wait(person.email, "new password")
     assert call(admin, "DELETE", path).data == {"status": "deleted"}
     check_error(person.me(), 401, "TOKEN_REVOKED")
     check_error(login(person.api, person.email, PASSWORD), 401, "INVALID_CREDENTIALS")
@@ -115,6 +157,10 @@ def test_deleting_leaves_nothing_of_the_person(server, admin):
     text = str(row(server, "users", _id=user_id(person)))
     for gone in (person.email, "Gone", "+4930", "argon2"):
         assert gone not in text
+    for table in ("sessions", "passkeys", "recovery_codes", "password_reset_tokens",
+                  "email_verification_tokens", "push_devices", "lockouts"):
+        assert rows(server, table, user_id=user_id(person)) == [], table
+    assert rows(server, "outbox", recipient=person.email) == []
     assert call(admin, "GET", "/admin/users", params={"email": user_id(person)}).data == []
     # The address is free again, for another account.
     again = Person(server, email=person.email)
@@ -141,6 +187,10 @@ def test_an_admin_unlocks(server, admin):
     assert known.status == 200
     server.ctl("user", "unlock", person.email)
     person.login()
+    told = [d["event"] for d in notices(server, user_id=user_id(person))]
+    assert told.count("account_unlocked") == 2
+    # Once for each of the two locks, though tries went on; found by the address.
+    assert [d["event"] for d in notices(server, recipient=person.email)] == ["account_locked"] * 2
     assert "unlocked" in server.ctl("user", "unlock", "192.0.2.200").stdout
     check_error(call(admin, "POST", "/admin/users/usr_none/unlock"), 404, "NOT_FOUND")
 

@@ -21,7 +21,9 @@
 #include "auth/keys.h"
 #include "auth/lockout.h"
 #include "audit/audit.h"
+#include "auth/session.h"
 #include "core/password.h"
+#include "outbox/outbox.h"
 
 #define EMAIL "ada@example.com"
 #define RIGHT "Nine-lemons-walk-7"
@@ -81,6 +83,19 @@ static biz_code login(const char *address, const char *password, const char *dev
 
     try_once(&a);
     return a.code;
+}
+
+/* The rows of the outbox about `event`. */
+static int notices(const char *event)
+{
+    store_query query = {.coll = COLL_OUTBOX, .limit = 100};
+    apr_array_header_t *rows;
+    int i, found = 0;
+
+    assert_int_equal(store_find(env.store, pool, &query, &rows, NULL), 0);
+    for (i = 0; i < rows->nelts; i++)
+        found += strstr(store_str(APR_ARRAY_IDX(rows, i, store_doc *), OUTBOX_DATA), event) != NULL;
+    return found;
 }
 
 static uint64_t hashes(void)
@@ -158,6 +173,7 @@ static void of_500_at_once_five_are_looked_at(void **state)
     for (i = 0; i < THREADS; i++)
         assert_int_equal(all[i].code, BIZ_INVALID_CREDENTIALS);
     assert_int_equal(hashes(), LOCKOUT_FREE_ACCOUNT);
+    assert_int_equal(notices(NOTICE_ACCOUNT_LOCKED), 1);
 }
 
 static void fail_times(int times, const char *address)
@@ -323,6 +339,64 @@ static void what_was_refused_and_locked_is_audited(void **state)
         strstr(store_str(APR_ARRAY_IDX(rows, 7, store_doc *), AUDIT_DETAILS), "locked"));
 }
 
+static void a_lock_is_told_once_however_long_it_is_kept(void **state)
+{
+    int i;
+
+    fail_times(LOCKOUT_FREE_ACCOUNT - 1, STRANGER);
+    assert_int_equal(notices(NOTICE_ACCOUNT_LOCKED), 0);
+    fail_times(1, STRANGER);
+    assert_int_equal(notices(NOTICE_ACCOUNT_LOCKED), 1);
+    for (i = 0; i < 20; i++) {
+        now += apr_time_from_sec(LOCKOUT_LONGEST_SECONDS) + APR_USEC_PER_SEC;
+        fail_times(2, STRANGER);
+    }
+    assert_int_equal(notices(NOTICE_ACCOUNT_LOCKED), 1);
+    /* After a day of peace it is another lock. */
+    now += apr_time_from_sec(LOCKOUT_FORGET_HOURS * 3600LL) + APR_USEC_PER_SEC;
+    fail_times(LOCKOUT_FREE_ACCOUNT, NULL);
+    assert_int_equal(notices(NOTICE_ACCOUNT_LOCKED), 2);
+}
+
+static void a_lock_that_is_lifted_can_be_told_again(void **state)
+{
+    fail_times(LOCKOUT_FREE_ACCOUNT, NULL);
+    assert_int_equal(lockout_clear_user(env.store, pool, user), 0);
+    apr_sleep(2000); /* a lock is known by the millisecond of its first try */
+    fail_times(LOCKOUT_FREE_ACCOUNT, NULL);
+    assert_int_equal(notices(NOTICE_ACCOUNT_LOCKED), 2);
+}
+
+/* The same row is written for an address that is nobody's: the outbox finds out. */
+static void a_lock_costs_the_same_without_an_account(void **state)
+{
+    store_change change[] = {STORE_SET_STR(USER_EMAIL, "moved@example.com")};
+
+    assert_int_equal(
+        store_update(env.store, pool, COLL_USERS, store_doc_id(user), NULL, 0, change, 1, NULL), 0);
+    fail_times(LOCKOUT_FREE_ACCOUNT + 1, STRANGER);
+    assert_int_equal(notices(NOTICE_ACCOUNT_LOCKED), 1);
+    /* Who is refused because of the lock waits for as long as a hash would take, without one. */
+    assert_int_equal(hashes(), LOCKOUT_FREE_ACCOUNT);
+}
+
+static void a_sign_in_after_failures_is_told(void **state)
+{
+    const char *device = known_device();
+
+    fail_times(SESSION_TELL_FAILURES - 1, STRANGER);
+    assert_int_equal(login(STRANGER, RIGHT, NULL), BIZ_OK);
+    assert_int_equal(notices(NOTICE_AFTER_FAILURES), 0);
+    fail_times(SESSION_TELL_FAILURES, STRANGER);
+    /* A known device has a count of its own: what strangers failed at is not its owner's. */
+    assert_int_equal(login("192.0.2.1", RIGHT, device), BIZ_OK);
+    assert_int_equal(notices(NOTICE_AFTER_FAILURES), 0);
+    assert_int_equal(login(STRANGER, RIGHT, NULL), BIZ_OK);
+    assert_int_equal(notices(NOTICE_AFTER_FAILURES), 1);
+    assert_int_equal(login(STRANGER, RIGHT, NULL), BIZ_OK);
+    assert_int_equal(notices(NOTICE_AFTER_FAILURES), 1);
+}
+
 static void quiet(biz_level level, apr_status_t status, const char *line)
 {
 }
@@ -339,7 +413,11 @@ int main(void)
                                        TEST(an_address_that_tries_many_accounts_is_locked),
                                        TEST(good_sign_ins_do_not_count_for_an_address),
                                        TEST(staff_unlock),
-                                       TEST(what_was_refused_and_locked_is_audited)};
+                                       TEST(what_was_refused_and_locked_is_audited),
+                                       TEST(a_lock_is_told_once_however_long_it_is_kept),
+                                       TEST(a_lock_that_is_lifted_can_be_told_again),
+                                       TEST(a_lock_costs_the_same_without_an_account),
+                                       TEST(a_sign_in_after_failures_is_told)};
     int rc;
 
     apr_initialize();

@@ -299,6 +299,60 @@ static void users_are_told_what_happened(void **state)
     assert_string_equal(state_of(nobody), "dead");
 }
 
+/* About an address: who writes the row does not know whether it is anybody's. */
+static void a_notice_finds_its_reader_by_the_address(void **state)
+{
+    const char *data = "{\"event\":\"account_locked\",\"ip\":\"192.0.2.7\"}", *known, *unknown;
+
+    add_user("ann@example.net");
+    known = put_old(OUTBOX_NOTICE, "ann@example.net", NULL, data, 0);
+    unknown = put_old(OUTBOX_NOTICE, "nobody@example.net", NULL, data, 0);
+    assert_int_equal(work(worker(NULL)), 2);
+    assert_string_equal(state_of(known), "sent");
+    assert_non_null(strstr(mail_of(known), "Subject: Account locked at Salon A, "));
+    assert_string_equal(state_of(unknown), "dropped");
+}
+
+/* ---- invitations ---- */
+
+static void who_is_invited_gets_a_link_for_a_day(void **state)
+{
+    const char *user = add_user("ann@example.net"), *id, *forgot, *invited, *late;
+    store_change has_one[] = {STORE_SET_STR(USER_PASSWORD_HASH, "$argon2id$")};
+    store_doc *doc;
+
+    id = put_old(OUTBOX_INVITATION, "ann@example.net", user, NULL, 60);
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_non_null(strstr(mail_of(id), "Subject: Your account at Salon A: link for 24 hours\r\n"));
+    invited = token_in(mail_of(id), "/reset-password.html");
+    doc = token_doc(COLL_RESET_TOKENS, invited);
+    assert_int_equal(store_time(doc, RESET_EXPIRES_AT),
+                     store_time(row_of(id), STORE_CREATED_AT) + apr_time_from_sec(24 * 3600));
+    /* A link that is asked for later takes its place, though it ends earlier. */
+    forgot = put_old(OUTBOX_FORGOT, "ann@example.net", NULL, NULL, 30);
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_int_equal(store_bool(token_doc(COLL_RESET_TOKENS, invited), RESET_USED), 1);
+    doc = token_doc(COLL_RESET_TOKENS, token_in(mail_of(forgot), "/reset-password.html"));
+    assert_int_equal(store_bool(doc, RESET_USED), 0);
+    late = put_old(OUTBOX_INVITATION, "ann@example.net", user, NULL, 24 * 3600 + 1);
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_string_equal(state_of(late), "dropped");
+    assert_ok(store_update(st, pool, COLL_USERS, user, NULL, 0, has_one, 1, NULL));
+    id = put_old(OUTBOX_INVITATION, "ann@example.net", user, NULL, 10);
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_string_equal(state_of(id), "dropped");
+}
+
+static void an_invitation_waits_for_its_account(void **state)
+{
+    const char *young = put_old(OUTBOX_INVITATION, "ann@example.net", "usr_1", NULL, 1);
+    const char *old = put_old(OUTBOX_INVITATION, "bob@example.net", "usr_2", NULL, 121);
+
+    assert_int_equal(work(worker(NULL)), 2);
+    assert_string_equal(state_of(young), "queued");
+    assert_string_equal(state_of(old), "dropped");
+}
+
 static void dates_are_those_of_the_user(void **state)
 {
     const char *user = add_user("ann@example.net"), *id;
@@ -654,6 +708,9 @@ int main(void)
         OUTBOX_TEST(confirmed_addresses_are_left_alone),
         OUTBOX_TEST(a_link_to_confirm_can_be_asked_for_again),
         OUTBOX_TEST(users_are_told_what_happened),
+        OUTBOX_TEST(a_notice_finds_its_reader_by_the_address),
+        OUTBOX_TEST(who_is_invited_gets_a_link_for_a_day),
+        OUTBOX_TEST(an_invitation_waits_for_its_account),
         OUTBOX_TEST(dates_are_those_of_the_user),
         OUTBOX_TEST(a_sample_goes_where_it_is_sent),
         OUTBOX_TEST(poison_does_not_stop_the_queue),
