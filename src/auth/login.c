@@ -78,9 +78,12 @@ biz_code auth_login(biz_req *req, biz_reply *reply)
     }
     if (renewed != NULL)
         renew_hash(req, user, renewed);
-    /* The count goes last: who is killed before has told its owner of the failures, or will. */
+    /* The count goes last, so that its owner is told of the failures whatever happens before. */
     code = mfa_begin(req, reply, user, lockout_failures(&l));
-    lockout_passed(req, &l);
+    if (code == BIZ_STORE_UNAVAILABLE)
+        lockout_cancelled(req, &l);
+    else
+        lockout_passed(req, &l);
     return code;
 }
 

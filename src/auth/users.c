@@ -291,13 +291,16 @@ biz_code admin_user_delete(biz_req *req, biz_reply *reply)
     status = lockout_clear_user(req->env->store, req->pool, user);
     if (status == APR_SUCCESS)
         status = account_remove_traces(req->env->store, req->pool, user);
+    /* Before it is gone, since nobody can delete it a second time. */
+    if (status == APR_SUCCESS)
+        status = audit_write(req, "user_deleted", store_doc_id(user), NULL,
+                             apr_pstrcat(req->pool, "user_deleted ", store_doc_id(user), NULL));
     if (status == APR_SUCCESS)
         status = store_update(req->env->store, req->pool, COLL_USERS, store_doc_id(user), NULL, 0,
                               changes, STORE_COUNT_OF(changes), &after);
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
     reply->version = store_doc_version(after);
-    audit_note(req, "user_deleted", store_doc_id(user), NULL);
     reply->data = biz_json_object(req->pool);
     biz_json_set_str(reply->data, "status", "deleted");
     return BIZ_OK;
