@@ -18,7 +18,7 @@
 /* Kinds of rows. The first three are written for every address that was typed, known or not, so
  * that the request does the same work in both cases; which mail it becomes is found out later. */
 #define OUTBOX_FORGOT "forgot_password" /* recipient: the address as typed, normalised */
-#define OUTBOX_INVITATION "invitation" /* user_id: an account without a password */
+#define OUTBOX_INVITATION "invitation"  /* user_id: an account without a password */
 #define OUTBOX_REGISTER "register"      /* user_id: the user this request would have made */
 #define OUTBOX_RESEND "resend_verification"
 /* user_id, or recipient: an address that may be nobody's; data {"event":"password_changed", ...} */
