@@ -336,12 +336,22 @@ static const char *zone_shown(const place *p, apr_time_t from, apr_time_t to)
                : apr_pstrcat(p->pool, p->zone, ", ", one, same ? "" : "/", same ? "" : other, NULL);
 }
 
+/* The zone in brackets. In a line from right to left they go in an isolate of their own (U+2066 to
+ * U+2069): else a line that ends within them turns one of them round. */
+static const char *bracketed(const place *p, apr_time_t from, apr_time_t to)
+{
+    int isolate = uloc_isRightToLeft(p->language);
+
+    return apr_pstrcat(p->pool, isolate ? " \xe2\x81\xa6(" : " (", zone_shown(p, from, to),
+                       isolate ? ")\xe2\x81\xa9" : ")", NULL);
+}
+
 const char *biz_format_instant(apr_pool_t *pool, apr_time_t t, const char *locale, const char *zone)
 {
     place p = place_of(pool, locale, zone);
 
-    return apr_pstrcat(pool, day_of(&p, t), comma_of(p.language), clock_of(&p, t), " (",
-                       zone_shown(&p, t, t), ")", NULL);
+    return apr_pstrcat(pool, day_of(&p, t), comma_of(p.language), clock_of(&p, t),
+                       bracketed(&p, t, t), NULL);
 }
 
 const char *biz_format_span(apr_pool_t *pool, apr_time_t from, apr_time_t to, const char *locale,
@@ -352,8 +362,7 @@ const char *biz_format_span(apr_pool_t *pool, apr_time_t from, apr_time_t to, co
     int same = strcmp(day, last) == 0;
 
     return apr_pstrcat(pool, day, comma, clock_of(&p, from), same ? "-" : " - ", same ? "" : last,
-                       same ? "" : comma, clock_of(&p, to), " (", zone_shown(&p, from, to), ")",
-                       NULL);
+                       same ? "" : comma, clock_of(&p, to), bracketed(&p, from, to), NULL);
 }
 
 const char *biz_format_day(apr_pool_t *pool, apr_time_t t, const char *locale, const char *zone)

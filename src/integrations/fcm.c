@@ -202,11 +202,14 @@ static const char *word_of(const client_answer *a, int *is_form)
     return word ? word : "";
 }
 
-/* The first 401 is about the token; a 403 may be about the device. */
+/* The first 401 is about the token; a 403 may be about the device. A message that was taken has a
+ * name. */
 static client_verdict judge(client_answer *a)
 {
     int is_form;
 
+    if (a->status < 300 && !biz_json_str(a->json, "name"))
+        return CLIENT_IS_BROKEN;
     if (a->status == 401)
         return CLIENT_IS_ANSWER;
     return a->status == 403 && strcmp(word_of(a, &is_form), "SENDER_ID_MISMATCH") == 0

@@ -13,11 +13,17 @@ typedef enum {
     TWILIO_REFUSED,    /* this message, for good */
     TWILIO_FULL,       /* its own queue is full */
     TWILIO_SENDER,     /* our number may not send */
+    TWILIO_NONE,       /* there is no such message */
     TWILIO_CLIENT      /* answer->result and ->status tell */
 } twilio_result;
 
 /* One message. `row`: an id that comes back with the reports about it. */
 twilio_result twilio_send(const biz_env *env, apr_pool_t *pool, const char *to, const char *text,
                           const char *row, client_answer *answer, const char **sid);
+
+/* What became of a message to `to` that was handed over at `since` and whose answer was lost:
+ * TWILIO_SENT and *sid, TWILIO_REFUSED (it was taken and failed), TWILIO_NONE, TWILIO_CLIENT. */
+twilio_result twilio_find(const biz_env *env, apr_pool_t *pool, const char *to, const char *text,
+                          apr_time_t since, client_answer *answer, const char **sid);
 
 #endif

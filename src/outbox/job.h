@@ -31,8 +31,9 @@ typedef struct {
     const mail_templates *templates;
     const unsigned char *key;
     const outbox_channel *channel;
-    int is_off;     /* nothing will be sent: no token needs to be made */
-    unsigned flags; /* of the kind */
+    const char *state; /* that it was claimed in: queued, or unknown to be looked up */
+    int is_off;        /* nothing will be sent: no token needs to be made */
+    unsigned flags;    /* of the kind */
     apr_time_t now;
     store_doc *row;
     const char *lease; /* ours */
@@ -92,6 +93,9 @@ struct outbox_channel {
     /* Whom consent is asked of; NULL: nobody. */
     const char *(*reader)(const job *j);
     job_end (*send)(void *way, job *j);
+    /* What became of a row whose answer was lost, where the provider can be asked: SENT, DEAD (it
+     * did not get through), RETRY (it was never taken), LATER (it cannot be asked now). Or NULL. */
+    job_end (*look_up)(void *way, job *j);
     void (*rest)(void *way); /* nothing is due: connections are closed; may be NULL */
 };
 

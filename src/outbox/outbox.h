@@ -3,10 +3,10 @@
  *
  * A row has a kind (what is to be said, kinds.c) and a channel (the way it takes, channels.c).
  * States: queued -> sent | unknown (handed over, but the answer was lost, and a second copy would
- * do harm) | skipped (the channel is off) | dead (refused, or 10 tries) | dropped (there was
- * nothing to send, or its reader does not want it) | cancelled (by staff). What the provider tells
- * later moves sent and unknown on: -> delivered | bounced. A row whose worker was killed comes due
- * again when its lease ends. */
+ * do harm; where its provider can be asked it goes on to sent or back to queued) | skipped (the
+ * channel is off) | dead (refused, or 10 tries) | dropped (there was nothing to send, or its reader
+ * does not want it) | cancelled (by staff). What the provider tells later moves sent and unknown
+ * on: -> delivered | bounced. A row whose worker was killed comes due again when its lease ends. */
 #ifndef BIZ_OUTBOX_H
 #define BIZ_OUTBOX_H
 

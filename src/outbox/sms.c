@@ -48,9 +48,29 @@ static job_end sms_send(void *way, job *j)
     case TWILIO_SENDER:
         return job_ends(j, JOB_BROKEN, answer.error);
     case TWILIO_CLIENT:
+    case TWILIO_NONE:
         break;
     }
     return job_by_client(j, &answer);
+}
+
+/* Found by its number and text among what Twilio has: the id that we would know it by is in the
+ * answer that was lost. */
+static job_end sms_look_up(void *way, job *j)
+{
+    client_answer answer;
+
+    switch (twilio_find(j->env, j->pool, j->to, j->text, store_time(j->row, OUTBOX_SENT_AT),
+                        &answer, &j->provider_id)) {
+    case TWILIO_SENT:
+        return JOB_SENT;
+    case TWILIO_REFUSED:
+        return job_ends(j, JOB_DEAD, answer.error);
+    case TWILIO_NONE:
+        return job_ends(j, JOB_RETRY, "it never reached Twilio");
+    default:
+        return job_ends(j, JOB_LATER, answer.error);
+    }
 }
 
 const outbox_channel outbox_sms = {.name = OUTBOX_SMS,
@@ -60,4 +80,5 @@ const outbox_channel outbox_sms = {.name = OUTBOX_SMS,
                                    .open = sms_open,
                                    .name_of = job_way_name,
                                    .reader = job_reader_by_address,
-                                   .send = sms_send};
+                                   .send = sms_send,
+                                   .look_up = sms_look_up};

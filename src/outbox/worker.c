@@ -22,6 +22,9 @@ enum {
     BUSY_SECONDS = 60,         /* the same, where a provider with a quota names no time */
     FAILURES_IN_A_ROW = 3,     /* after which it is the server, not the rows */
     LANE_SECONDS = 5,          /* after which the next channel has its turn */
+    LOOK_UP_SECONDS = 300,     /* until a lost answer is looked up; most are reported before */
+    LOOK_UP_AGAIN_SECONDS = 600,
+    LOOK_UP_DAYS = 1,
     ADOPT_BATCH = 500,
     CHANNELS_MAX = 8,
     ERROR_SHOWN = 300
@@ -86,11 +89,12 @@ static apr_status_t adopt(outbox *o, apr_pool_t *pool)
     return status;
 }
 
-/* The oldest due row, leased to us, its try counted before it is run: a row that kills its worker
- * dies too in the end. */
+/* The oldest due row in that state, leased to us, its try counted before it is run: a row that
+ * kills its worker dies too in the end. To look it up is no try. */
 static apr_status_t claim(outbox *o, job *j)
 {
-    store_cond conds[] = {STORE_EQ_STR(OUTBOX_STATE, "queued"),
+    int is_try = strcmp(j->state, "queued") == 0;
+    store_cond conds[] = {STORE_EQ_STR(OUTBOX_STATE, j->state),
                           STORE_EQ_STR(OUTBOX_CHANNEL, j->channel->name),
                           STORE_LE_TIME(OUTBOX_DUE_AT, j->now)};
     store_query query = {.coll = COLL_OUTBOX,
@@ -103,17 +107,20 @@ static apr_status_t claim(outbox *o, job *j)
         STORE_SET_TIME(OUTBOX_DUE_AT, j->now + apr_time_from_sec(j->channel->lease)),
         STORE_INC_INT(OUTBOX_TRIES, 1)};
 
-    return store_claim(o->env->store, j->pool, &query, changes, STORE_COUNT_OF(changes), &j->row);
+    return store_claim(o->env->store, j->pool, &query, changes, STORE_COUNT_OF(changes) - !is_try,
+                       &j->row);
 }
 
 /* ---- settle ---- */
 
-/* The row gets a final state, and the token in it is forgotten. */
+/* The row gets a state that no try of ours changes, and the token in it is forgotten. An unknown
+ * one comes due once more, where it can be looked up. */
 static apr_status_t settle(job *j, const char *state)
 {
-    int sent = strcmp(state, "sent") == 0;
+    int unknown = strcmp(state, "unknown") == 0, first = strcmp(j->state, "queued") == 0;
+    int handed_over = first && (unknown || strcmp(state, "sent") == 0);
     store_cond conds[] = {STORE_EQ_STR(OUTBOX_LEASE, j->lease),
-                          STORE_EQ_STR(OUTBOX_STATE, "queued")};
+                          STORE_EQ_STR(OUTBOX_STATE, j->state)};
     store_change changes[] = {
         STORE_SET_STR(OUTBOX_STATE, state),
         STORE_SET_NULL(OUTBOX_LEASE),
@@ -122,16 +129,18 @@ static apr_status_t settle(job *j, const char *state)
                       j->why ? biz_printable(j->pool, j->why, ERROR_SHOWN) : NULL),
         STORE_SET_STR(OUTBOX_PROVIDER_ID, j->provider_id),
         STORE_SET_TIME(OUTBOX_EXPIRES_AT, j->now + apr_time_from_sec(OUTBOX_KEEP_DAYS * 86400)),
-        STORE_SET_TIME(OUTBOX_SENT_AT, j->now)};
+        STORE_SET_TIME(OUTBOX_SENT_AT, j->now),
+        STORE_SET_TIME(OUTBOX_DUE_AT, j->now + apr_time_from_sec(LOOK_UP_SECONDS))};
 
     return store_update(j->store, j->pool, COLL_OUTBOX, store_doc_id(j->row), conds,
-                        STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes) - !sent, NULL);
+                        STORE_COUNT_OF(conds), changes,
+                        STORE_COUNT_OF(changes) - !unknown - !handed_over, NULL);
 }
 
 static apr_status_t put_off(job *j, apr_interval_time_t delay, int counts)
 {
     store_cond conds[] = {STORE_EQ_STR(OUTBOX_LEASE, j->lease),
-                          STORE_EQ_STR(OUTBOX_STATE, "queued")};
+                          STORE_EQ_STR(OUTBOX_STATE, j->state)};
     store_change changes[] = {
         STORE_SET_TIME(OUTBOX_DUE_AT, apr_time_now() + delay), STORE_SET_NULL(OUTBOX_LEASE),
         STORE_SET_STR(OUTBOX_LAST_ERROR,
@@ -140,6 +149,20 @@ static apr_status_t put_off(job *j, apr_interval_time_t delay, int counts)
 
     return store_update(j->store, j->pool, COLL_OUTBOX, store_doc_id(j->row), conds,
                         STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes) - counts, NULL);
+}
+
+/* It was never taken after all: the next try is due. */
+static apr_status_t queue_again(job *j)
+{
+    store_cond conds[] = {STORE_EQ_STR(OUTBOX_LEASE, j->lease),
+                          STORE_EQ_STR(OUTBOX_STATE, j->state)};
+    store_change changes[] = {
+        STORE_SET_STR(OUTBOX_STATE, "queued"), STORE_SET_TIME(OUTBOX_DUE_AT, apr_time_now()),
+        STORE_SET_NULL(OUTBOX_LEASE),          STORE_SET_NULL(OUTBOX_SENT_AT),
+        STORE_SET_NULL(OUTBOX_EXPIRES_AT),     STORE_SET_STR(OUTBOX_LAST_ERROR, j->why)};
+
+    return store_update(j->store, j->pool, COLL_OUTBOX, store_doc_id(j->row), conds,
+                        STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes), NULL);
 }
 
 static void say_skipped(outbox *o, const job *j)
@@ -191,7 +214,7 @@ static void say_unknown(const job *j)
 {
     biz_log(BIZ_LOG_WARN, 0,
             BZ(0605) "%s %s was handed over by %s, and the answer was lost: %s; it is not sent "
-                     "again, what the provider reports will tell",
+                     "again unless the provider says that it never came",
             store_str(j->row, OUTBOX_KIND), store_doc_id(j->row), j->channel->name, j->why);
 }
 
@@ -309,8 +332,39 @@ static job_end work_row(lane *l, job *j)
     return end == JOB_READY ? l->channel->send(l->way, j) : end;
 }
 
-/* STORE_ENOENT where no row is due. */
-static apr_status_t work_one(outbox *o, lane *l, apr_pool_t *pool)
+/* What is said of a row that was handed over, and not by its provider's report. */
+static job_end look_up(lane *l, job *j)
+{
+    apr_time_t sent_at = store_time(j->row, OUTBOX_SENT_AT);
+
+    if (!sent_at || j->now - sent_at > apr_time_from_sec(LOOK_UP_DAYS * 86400)) {
+        return job_ends(j, JOB_UNKNOWN, store_str(j->row, OUTBOX_LAST_ERROR));
+    }
+    if (j->is_off || job_prepare(j) != JOB_READY) {
+        return job_ends(j, JOB_LATER, "it cannot be looked up now");
+    }
+    return l->channel->look_up(l->way, j);
+}
+
+static apr_status_t looked_up(job *j, job_end end)
+{
+    switch (end) {
+    case JOB_SENT:
+        return settle(j, "sent");
+    case JOB_DEAD:
+        say_dead(j);
+        return settle(j, "dead");
+    case JOB_RETRY: /* as if it had never been tried: what was too late is dropped there */
+        return queue_again(j);
+    case JOB_UNKNOWN: /* for good: it is swept away before it would be due */
+        return put_off(j, apr_time_from_sec(OUTBOX_KEEP_DAYS * 86400), 1);
+    default:
+        return put_off(j, apr_time_from_sec(LOOK_UP_AGAIN_SECONDS), 1);
+    }
+}
+
+/* STORE_ENOENT where no row is due in that state. */
+static apr_status_t work_one(outbox *o, lane *l, apr_pool_t *pool, const char *state)
 {
     job j = {.pool = pool,
              .store = o->env->store,
@@ -319,6 +373,7 @@ static apr_status_t work_one(outbox *o, lane *l, apr_pool_t *pool)
              .templates = o->templates,
              .key = o->key,
              .channel = l->channel,
+             .state = state,
              .is_off = strcmp(l->channel->name_of(l->way), "off") == 0,
              .now = apr_time_now(),
              .lease = biz_new_id(pool, "lse")};
@@ -328,9 +383,13 @@ static apr_status_t work_one(outbox *o, lane *l, apr_pool_t *pool)
     if (status != APR_SUCCESS) {
         return status;
     }
-    end = work_row(l, &j);
-    pace(l, &j, end);
-    status = finish(o, l, &j, end);
+    if (strcmp(state, "queued") == 0) {
+        end = work_row(l, &j);
+        pace(l, &j, end);
+        status = finish(o, l, &j, end);
+    } else {
+        status = looked_up(&j, look_up(l, &j));
+    }
     /* The lease ran out while we worked: whoever has the row now settles it. */
     return status == STORE_ECOND || status == STORE_ENOENT ? APR_SUCCESS : status;
 }
@@ -351,7 +410,10 @@ static apr_status_t work_lane(outbox *o, lane *l, apr_pool_t *pool, const volati
 
     while (n < OUTBOX_BATCH && !*stopping && !is_paused(l) && biz_steady_now() < end) {
         apr_pool_clear(pool);
-        status = work_one(o, l, pool);
+        status = work_one(o, l, pool, "queued");
+        if (status == STORE_ENOENT && l->channel->look_up) {
+            status = work_one(o, l, pool, "unknown");
+        }
         if (status != APR_SUCCESS) {
             break;
         }

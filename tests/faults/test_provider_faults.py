@@ -190,27 +190,11 @@ def test_silence_and_drops_of_an_answer_are_ended(salon, world):
 
 # ---- 29 to 32: what comes is no answer ----
 
-BROKEN = {
-    "reset before": {"drop": "before"}, "reset after": {"drop": "mid"},
-    "cut in the middle": {"drop": "half"}, "garbage": {"garbage": True},
-    "empty": {"body": b""}, "another type": {"body": [1, 2]}, "a number": {"body": b"7"},
-    "another charset": {"body": '{"a":"ü"}'.encode("utf-16")},
-    "duplicate keys": {"body": b'{"routes":[],"routes":[],"code":"Ok"}'},
-    "deep": {"body": b"[" * 5000 + b"]" * 5000}, "NUL": {"body": b'{"a":"\\u0000"}'},
-    "an error with 200": {"body": {"cod": "500", "message": "x", "code": "Err", "error": {}}},
-    "endless": {"huge": 20 << 20}, "a header of 1 MB": {"huge_header": 1 << 20},
-    "a gzip bomb": {"gzip": 50 << 20}, "wrong numbers": {"body": {
-        "cod": 200, "dt": 1, "main": {"temp": 1e300}, "routes": [
-            {"distanceMeters": -5, "duration": "x", "distance": 1e300, "duration_s": None}],
-        "code": "Ok", "list": [{"dt": "x"}]}},
-}
-
-
 @pytest.mark.bz_may("BZ0801", "BZ0811")
-@pytest.mark.parametrize("name", BROKEN)
+@pytest.mark.parametrize("name", providers.BROKEN)
 def test_what_is_no_answer_is_the_fallback(salon, broken, world, name):
     for provider in (world.google_routes, world.osrm, world.openweather):
-        provider.fault(**BROKEN[name], times=None)
+        provider.fault(**providers.BROKEN[name], times=None)
     route, seconds = ask(broken, "route")
     assert route.data["provider"] == "estimate" and seconds < 5
     weather, seconds = ask(broken, "weather")
@@ -258,56 +242,6 @@ def test_google_then_osrm_then_the_great_circle(salon, world):
 
 
 # ---- 33: it is somebody else ----
-
-def openssl(*arguments, cwd=None):
-    subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True, cwd=cwd)
-
-
-@pytest.fixture(scope="module")
-def pki(tmp_path_factory):
-    """A CA of our own, and certificates: {name: (certificate and key)}."""
-    folder = tmp_path_factory.mktemp("pki")
-    (folder / "v1").mkdir()
-    body = b'{"object": "balance"}'
-    (folder / "v1/balance").write_bytes(b"HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n"
-                                        b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
-    key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
-    openssl("req", "-x509", *key, "-subj", "/CN=Test CA", "-keyout", "ca.key", "-out", "ca.crt",
-            "-days", "30", cwd=folder)
-    for name, host, days in (("good", "localhost", 30), ("expired", "localhost", -1),
-                             ("wrong-host", "other.test", 30)):
-        openssl("req", *key, "-subj", f"/CN={host}", "-addext", f"subjectAltName=DNS:{host}",
-                "-keyout", f"{name}.key", "-out", f"{name}.csr", cwd=folder)
-        openssl("x509", "-req", "-in", f"{name}.csr", "-CA", "ca.crt", "-CAkey", "ca.key",
-                "-CAcreateserial", "-copy_extensions", "copy", "-out", f"{name}.crt",
-                "-days", days, cwd=folder)
-    openssl("req", "-x509", *key, "-subj", "/CN=localhost", "-addext",
-            "subjectAltName=DNS:localhost", "-keyout", "self-signed.key", "-out",
-            "self-signed.crt", "-days", "30", cwd=folder)
-    return folder
-
-
-@pytest.fixture
-def tls_server(pki):
-    """tls_server(certificate, option...): the port of an `openssl s_server` with it."""
-    running = []
-
-    def start(name, *options):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            port = s.getsockname()[1]
-        running.append(subprocess.Popen(
-            ["openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-cert", f"{name}.crt",
-             "-key", f"{name}.key", "-HTTP", "-quiet", *options], cwd=pki,
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
-        wait_until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, 5, "s_server")
-        return port
-
-    yield start
-    for process in running:
-        process.kill()
-        process.wait()
-
 
 def in_namespace(script, *, network=False, env=None, timeout=60):
     """A shell script in a mount (and network) namespace of its own; skips where that is forbidden."""

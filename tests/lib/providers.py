@@ -20,6 +20,7 @@ A command line runs it by hand: providers.py prints the names and ports, and end
 import base64
 import collections
 import contextlib
+import email.utils
 import gzip
 import hashlib
 import itertools
@@ -48,6 +49,21 @@ SECRETS = {
     "SENDGRID_API_KEY": f"SG.{MARK}sendgrid51", "GOOGLE_MAPS_API_KEY": f"AIza{MARK}google51",
     "OPENWEATHER_API_KEY": f"{MARK}openweather51", "ELEVENLABS_API_KEY": f"xi{MARK}eleven51",
     "ELEVENLABS_VOICE_ID": "21m00Tcm4TlvDq8ikWAM",
+}
+# Faults after which there is no answer, by name.
+BROKEN = {
+    "reset before": {"drop": "before"}, "reset after": {"drop": "mid"},
+    "cut in the middle": {"drop": "half"}, "garbage": {"garbage": True},
+    "empty": {"body": b""}, "another type": {"body": [1, 2]}, "a number": {"body": b"7"},
+    "another charset": {"body": '{"a":"ü"}'.encode("utf-16")},
+    "duplicate keys": {"body": b'{"routes":[],"routes":[],"code":"Ok"}'},
+    "deep": {"body": b"[" * 5000 + b"]" * 5000}, "NUL": {"body": b'{"a":"\\u0000"}'},
+    "an error with 200": {"body": {"cod": "500", "message": "x", "code": "Err", "error": {}}},
+    "endless": {"huge": 20 << 20}, "a header of 1 MB": {"huge_header": 1 << 20},
+    "a gzip bomb": {"gzip": 50 << 20}, "wrong numbers": {"body": {
+        "cod": 200, "dt": 1, "main": {"temp": 1e300}, "routes": [
+            {"distanceMeters": -5, "duration": "x", "distance": 1e300, "duration_s": None}],
+        "code": "Ok", "list": [{"dt": "x"}]}},
 }
 MP3 = b"\xff\xfb\x90\x64" + bytes(range(256)) * 8
 
@@ -295,7 +311,8 @@ def twilio(provider, request):
             return 200, {}, {"messages": list(reversed(provider.messages)), "page": 0}
         message = {"sid": f"SM{next(_ids):032x}", "status": "queued", "error_code": None,
                    "to": request.form.get("To"), "from": request.form.get("From"),
-                   "body": request.form.get("Body")}
+                   "body": request.form.get("Body"),
+                   "date_created": email.utils.formatdate(usegmt=True)}
         provider.messages.append(message)
         return 201, {}, message
     return 404, {}, {"code": 20404, "message": "The requested resource was not found",
@@ -408,6 +425,7 @@ class Providers:
     def clear(self):
         for provider in self.each.values():
             provider.clear()
+            provider.messages.clear()
 
     def requests(self):
         """Of all of them, as ["stripe GET /v1/balance"]."""

@@ -247,6 +247,70 @@ static void a_lost_answer_is_not_sent_again(void **state)
     assert_string_equal(store_str(row, OUTBOX_PROVIDER_ID), "SM7");
 }
 
+static void set_due(const char *id)
+{
+    store_change change[] = {STORE_SET_TIME(OUTBOX_DUE_AT, apr_time_now())};
+
+    assert_ok(store_update(st, pool, COLL_OUTBOX, id, NULL, 0, change, 1, NULL));
+    usleep(1500); /* instants are kept to the millisecond */
+}
+
+/* The list of Twilio's messages, with one that was made so many seconds ago. */
+static const char *list_of(const char *text, int age, const char *more)
+{
+    char date[APR_RFC822_DATE_LEN];
+
+    apr_rfc822_date(date, apr_time_now() - apr_time_from_sec(age));
+    return answer_of("200 OK", "",
+                     apr_psprintf(pool,
+                                  "{\"messages\":[{\"body\":\"Other\",\"date_created\":\"%s\"},"
+                                  "{\"sid\":\"SM9\",\"date_created\":\"%s\",\"body\":\"%s\"%s}]}",
+                                  date, date, text, more));
+}
+
+static void a_lost_answer_is_looked_up(void **state)
+{
+    const char *text = "Sent from a trial account - Your appointment\\nis at 10:00 {{name}} %s & "
+                       "\U0001f600";
+    const struct {
+        const char *answer, *state, *provider_id;
+        int again; /* sent once more at once, since it was never taken */
+    } cases[] = {
+        {list_of(text, 0, ",\"status\":\"sent\""), "sent", "SM9", 0},
+        {list_of(text, 0, ",\"status\":\"undelivered\",\"error_code\":30003"), "dead", "SM9", 0},
+        {list_of(text, 400, ""), "sent", NULL, 1}, /* one from before */
+        {list_of("Your appointment", 0, ""), "sent", NULL, 1},
+        {answer_of("200 OK", "", "{\"messages\":[],\"sid\":\"SM8\"}"), "sent", "SM8", 1},
+        {answer_of("200 OK", "", "{}"), "unknown", NULL, 0},
+        {answer_of("503 X", "", "{}"), "unknown", NULL, 0},
+    };
+    const char *list = "GET /2010-04-01/Accounts/AC1/Messages.json?To=%2B4930123456&From="
+                       "%2B15005550006&PageSize=100 ";
+    const char *id;
+
+    agree(NUMBER);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        twilio.mode = FAKE_CLOSE;
+        id = put_text(OUTBOX_SMS, NUMBER, NULL);
+        assert_int_equal(work(worker(NULL)), 1);
+        assert_string_equal(state_of(id), "unknown");
+        assert_in_range(seconds_to_go(id), 290, 300); /* its report may come */
+        twilio.mode = FAKE_ANSWER;
+        twilio.answer = cases[i].answer;
+        set_due(id);
+        assert_int_equal(work(worker(NULL)), 1 + cases[i].again);
+        assert_non_null(strstr(twilio.last, cases[i].again ? "POST /" : list));
+        assert_string_equal(state_of(id), cases[i].state);
+        assert_int_equal(store_int(row_of(id), OUTBOX_TRIES), 1 + cases[i].again);
+        if (cases[i].provider_id)
+            assert_string_equal(store_str(row_of(id), OUTBOX_PROVIDER_ID), cases[i].provider_id);
+        if (strcmp(cases[i].state, "unknown") == 0)
+            assert_in_range(seconds_to_go(id), 590, 600);
+        assert_ok(store_delete(st, pool, COLL_OUTBOX, id, NULL, 0));
+    }
+    assert_int_equal(twilio.requests, 2 * COUNT(cases) + 3);
+}
+
 static void a_server_that_fails_is_tried_again_when_it_says(void **state)
 {
     const char *id;
@@ -674,6 +738,7 @@ int main(void)
         CHANNELS_TEST(without_twilio_nothing_is_said),
         CHANNELS_TEST(refusals_for_good),
         CHANNELS_TEST(a_lost_answer_is_not_sent_again),
+        CHANNELS_TEST(a_lost_answer_is_looked_up),
         CHANNELS_TEST(a_server_that_fails_is_tried_again_when_it_says),
         CHANNELS_TEST(a_quota_stops_the_channel_and_no_other),
         CHANNELS_TEST(a_wrong_key_stops_the_channel),

@@ -576,7 +576,7 @@ def test_20_secrets(mails):
 
 WHEN = {"en": "Monday 5 October 2026, 10:30-11:30 (Europe/Berlin, UTC+2)",
         "de": "Montag, 5. Oktober 2026, 10:30-11:30 (Europe/Berlin, UTC+2)",
-        "ar": "الاثنين، ٥ أكتوبر ٢٠٢٦، ١٠:٣٠ ص-١١:٣٠ ص (Europe/Berlin, UTC+2)"}
+        "ar": "الاثنين، ٥ أكتوبر ٢٠٢٦، ١٠:٣٠ ص-١١:٣٠ ص \u2066(Europe/Berlin, UTC+2)\u2069"}
 SUMS = {("en", "short"): "EUR 119.00", ("de", "short"): "119,00 EUR", ("ar", "short"): "١١٩٫٠٠ EUR",
         ("en", "long"): "KWD 1,234,567.890", ("de", "long"): "1.234.567,890 KWD",
         ("ar", "long"): "١٬٢٣٤٬٥٦٧٫٨٩٠ KWD", ("en", "hostile"): "JPY 123,456",
