@@ -34,15 +34,22 @@ def pytest_unconfigure(config):
     stored.end()
 
 
+# All workers are busy, as event, worker and prefork put it.
+ALL_BUSY = ["AH00484", "AH00286", "AH00161"]
+
+
 def numbers_of(item, name):
     return [n for mark in item.iter_markers(name) for n in mark.args]
 
 
 @pytest.fixture(autouse=True)
 def log_guard(request):
-    """No test ends with a line of level warn or worse that nobody announced."""
+    """No test ends with a line of level warn or worse that nobody announced. Who asks more at once
+    than a server has workers has announced the lines about that."""
+    harness.many_at_once = False
     yield
     must, may = numbers_of(request.node, "bz"), numbers_of(request.node, "bz_may")
+    may += ALL_BUSY if harness.many_at_once else []
     bad, missing = [], set(must)
     end = time.monotonic() + 5
     while True:

@@ -20,6 +20,7 @@ import h2.config
 import h2.connection
 import h2.events
 
+import harness
 from harness import BUILD, PREFIX, REPO, new_ip
 from stored import change, database, everything, insert, row, rows  # noqa: F401, for the tests
 
@@ -505,6 +506,7 @@ def once(server, method, path, **more):
 
 def in_parallel(count, work):
     """work(i) for i < count, all at once, each in a thread; gives their values back."""
+    harness.many_at_once |= count >= harness.LEAST_WORKERS
     results, barrier = [None] * count, threading.Barrier(count)
 
     def run(i):

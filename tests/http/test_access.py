@@ -37,8 +37,8 @@ SERVER = {
     "modules": ("alias", "authn_core", "authz_user", "authz_host", "auth_basic", "authn_file",
                 "proxy", "proxy_http", "cgi"),
     "https": True,
-    # Denied by Require; not the scheme of Basic; all workers busy.
-    "may": ("AH01631", "AH01614", "AH00161", "AH00286"),
+    # Denied by Require; not the scheme of Basic.
+    "may": ("AH01631", "AH01614"),
     "conf": LOCATIONS + """
 BizApiRateLimit off
 ErrorDocument 401 /sign-in.html

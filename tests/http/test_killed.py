@@ -23,8 +23,8 @@ IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605
 
 LEASE = 75  # a row whose worker was killed comes due again after a minute
 
-# The parent reports each killed child, and that all workers are busy.
-pytestmark = pytest.mark.bz_may("AH00052", "AH00161", "AH00286")
+# The parent reports each killed child.
+pytestmark = pytest.mark.bz_may("AH00052")
 
 
 @pytest.fixture(scope="module")

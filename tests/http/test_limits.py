@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+import harness
 from harness import new_ip
 from kit import H2, PASSWORD, Person, Wire, check_headers, in_parallel, login
 
@@ -230,6 +231,7 @@ def test_headers_of_strangers_are_not_believed(direct):
 
 def flood_h1(server, ip, count, path="/api/v1/auth/login", stop=None):
     """Statuses of `count` requests, each on a connection of its own, all sent at once."""
+    harness.many_at_once = True
     data = (f"POST {path} HTTP/1.1\r\nHost: localhost\r\nX-Forwarded-For: {ip}\r\n"
             "Content-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
 
@@ -254,6 +256,7 @@ def flood_h1(server, ip, count, path="/api/v1/auth/login", stop=None):
 
 def flood_h2(server, ip, count, connections=4):
     """Likewise, as streams of a few connections."""
+    harness.many_at_once = True
     request = ("POST", "/auth/login", b"{}", [("content-type", "application/json")])
     answers = in_parallel(connections, lambda _: H2(server).flood(
         [request] * (count // connections), ip))

@@ -80,7 +80,7 @@ def test_a_graceful_restart_forgets_nothing(server):
     for _ in range(10):
         assert once(server, "POST", "/auth/login", json={}, ip=ip).status == 422
     once(server, "POST", "/auth/forgot-password", json={"email": person.email}, ip=new_ip())
-    server.graceful()
+    old = server.graceful()
     assert once(server, "POST", "/auth/login", json={}, ip=ip).status == 429
     assert once(server, "GET", "/auth/me", token=person.access).status == 200
     assert once(server, "GET", "/auth/me", token=gone.access).status == 401
@@ -89,6 +89,9 @@ def test_a_graceful_restart_forgets_nothing(server):
     server.mail.wait(person.email, "new password", timeout=70)
     wait_until(lambda: not rows(server, "outbox", state="queued"), 70, "the end of the queue")
     assert len(server.mail.all(person.email, "new password")) == 1
+    # An old child of worker waits for its kept connections to time out, and is deaf until then to a
+    # stop (AH00045). That is Apache's own, and not what the last test asks about.
+    wait_until(lambda: not old.intersection(server.children()), 10, "the end of the old children")
 
 
 def test_every_process_serves_the_store(server):
@@ -99,9 +102,8 @@ def test_every_process_serves_the_store(server):
     assert session["generation"] == 1
 
 
-@pytest.mark.bz_may("AH00045")  # after a restart worker's old children may ask to be told twice
 def test_the_stop_is_quick(server):
     """The last test of each server: within what Apache waits for before it kills."""
     assert server.stop() < 9
     assert "AH00046" not in server.log_text()
-    assert server.mpm == "worker" or "AH00045" not in server.log_text()
+    assert "AH00045" not in server.log_text()

@@ -38,7 +38,7 @@ def notices(server, person):
     return [d for d in data if d["event"] == "new_device"]
 
 
-SERVER = {"conf": "BizApiRateLimit off", "may": ("AH00161", "AH00286")}  # all workers busy
+SERVER = {"conf": "BizApiRateLimit off"}
 
 
 # ---- new devices ----
