@@ -212,7 +212,7 @@ static void counters_have_no_gap_and_no_double(void **state)
 
 /* ---- claims ---- */
 
-enum { ROWS = 300 };
+enum { ROWS = 150 };
 
 static int job_claim(int number, const char *name)
 {
@@ -270,12 +270,14 @@ static void each_row_is_claimed_once(void **state)
 
 /* ---- walks while others write ---- */
 
+enum { INSERTS = 15 }; /* by each of 23 */
+
 static int job_insert(int number, const char *name)
 {
     unsigned seed = (unsigned)number * 77777U + 1;
 
     job_wait();
-    for (int i = 0; i < 60; i++) {
+    for (int i = 0; i < INSERTS; i++) {
         store_doc *doc = store_doc_new(pool, COLL_OUTBOX);
         apr_status_t rv;
 
