@@ -6,7 +6,8 @@ The store runs in store_driver.c, a program of its own; what it says is compared
 client (pymongo) then finds in the database.
 """
 import collections
-import os
+import contextlib
+import functools
 import pathlib
 import queue
 import subprocess
@@ -19,11 +20,9 @@ import pytest
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "lib")]
 import mongod  # noqa: E402
+from driver import build  # noqa: E402
 from mongo_proxy import Proxy  # noqa: E402
 
-REPO = HERE.parents[1]
-BUILD = pathlib.Path(os.environ.get("BIZ_BUILD") or REPO / "build")
-LIBS = ["libmongoc-1.0", "sqlite3", "libsodium", "openssl", "jansson"]
 BOUND_MS = 5000      # mongo_link.c: of one call
 AT_ONCE_MS = 100     # a call that does not ask the server
 BACK_S = 1.0         # after the server is back
@@ -36,16 +35,7 @@ Did = collections.namedtuple("Did", "kind answer ms at key value")
 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory):
-    def words(*command):
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-
-    out = tmp_path_factory.mktemp("driver") / "store_driver"
-    subprocess.run(["cc", "-std=gnu11", "-g", "-O1", "-Wall", "-Werror", f"-I{REPO}/src",
-                    *words("apr-1-config", "--includes", "--cppflags"), "-o", out,
-                    HERE / "store_driver.c", BUILD / "libbizapi.a",
-                    *words("pkg-config", "--libs", *LIBS),
-                    *words("apr-1-config", "--link-ld", "--libs"), "-lpthread"], check=True)
-    return out
+    return build(HERE / "store_driver.c", tmp_path_factory.mktemp("driver") / "store_driver")
 
 
 class Driver:
@@ -136,16 +126,26 @@ def drive(program):
         assert len(driver.visible()) <= 1, driver.visible()
 
 
+@pytest.fixture(scope="module")
+def servers():
+    """One of each kind, started where a test asks for it first; each test empties it behind itself."""
+    with contextlib.ExitStack() as stack:
+        @functools.cache
+        def of(kind):
+            return stack.enter_context(mongod.Mongo(standalone=kind == "stand-alone"))
+        yield of
+
+
 @pytest.fixture(params=["replica set", "stand-alone"])
-def mongo(request):
-    with mongod.Mongo(standalone=request.param == "stand-alone") as server:
-        yield server
+def mongo(request, servers):
+    yield servers(request.param)
+    servers(request.param).empty()
 
 
 @pytest.fixture
-def replica_set():
-    with mongod.Mongo() as server:
-        yield server
+def replica_set(servers):
+    yield servers("replica set")
+    servers("replica set").empty()
 
 
 @pytest.fixture
@@ -201,37 +201,35 @@ def load_all(drive, uri, seconds):
 # ---- the server ----
 
 
-def test_down_at_start(program, drive):
-    with mongod.Mongo() as mongo:
-        mongo.kill()
-        driver = drive(mongo.uri)
-        first = driver.ask("ping")
-        assert first.answer == "eunavail" and first.ms < 2500
-        for _ in range(20):
-            again = driver.ask("insert", "a@b.test")
-            assert again.answer == "eunavail" and again.ms < AT_ONCE_MS
-        mongo.start()
-        up = time.monotonic()
-        while driver.ask("ping").answer != "ok":
-            assert time.monotonic() - up < BACK_S
-            time.sleep(0.02)
-        driver.ok("insert", "a@b.test")
-        assert [text for _, text in driver.log if "BZ0240" in text]
-        assert [text for _, text in driver.log if "BZ0241" in text]
+def test_down_at_start(replica_set, drive):
+    replica_set.kill()
+    driver = drive(replica_set.uri)
+    first = driver.ask("ping")
+    assert first.answer == "eunavail" and first.ms < 2500
+    for _ in range(20):
+        again = driver.ask("insert", "a@b.test")
+        assert again.answer == "eunavail" and again.ms < AT_ONCE_MS
+    replica_set.start()
+    up = time.monotonic()
+    while driver.ask("ping").answer != "ok":
+        assert time.monotonic() - up < BACK_S
+        time.sleep(0.02)
+    driver.ok("insert", "a@b.test")
+    assert [text for _, text in driver.log if "BZ0240" in text]
+    assert [text for _, text in driver.log if "BZ0241" in text]
 
 
-def test_one_worker_waits_for_a_dead_store(drive):
+def test_one_worker_waits_for_a_dead_store(replica_set, drive):
     """All but the one that tries are refused at once."""
-    with mongod.Mongo() as mongo:
-        driver = drive(mongo.uri)
-        driver.ok("ping")
-        mongo.kill()
-        assert driver.ask("ping").answer == "eunavail"
-        driver.load("insert", 8, 4, "x")
-        slow = [d for d in driver.loaded() if d.ms > AT_ONCE_MS]
-        for d in slow:
-            assert sum(e.at < d.at + d.ms and d.at < e.at + e.ms for e in slow) == 1, slow
-        assert sum(d.ms for d in slow) < 5000
+    driver = drive(replica_set.uri)
+    driver.ok("ping")
+    replica_set.kill()
+    assert driver.ask("ping").answer == "eunavail"
+    driver.load("insert", 8, 4, "x")
+    slow = [d for d in driver.loaded() if d.ms > AT_ONCE_MS]
+    for d in slow:
+        assert sum(e.at < d.at + d.ms and d.at < e.at + e.ms for e in slow) == 1, slow
+    assert sum(d.ms for d in slow) < 5000
 
 
 def test_killed_under_load(mongo, drive):
