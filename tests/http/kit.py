@@ -543,7 +543,9 @@ class MailServer:
         self.control.write_text(word)
 
     def events(self, event):
-        lines = self.journal.read_text().splitlines() if self.journal.exists() else []
+        """Those that are written to the end: the last one may be on its way."""
+        text = self.journal.read_text() if self.journal.exists() else ""
+        lines = text[:text.rfind("\n") + 1].splitlines()
         return [e for e in map(json.loads, lines) if e["event"] == event]
 
     def messages(self, to):
