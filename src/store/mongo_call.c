@@ -13,8 +13,9 @@
 enum {
     FAILURES = 3,
     PROBE_US = 500000,
-    BAD_VALUE = 2,       /* a sum beyond 64 bits */
-    REFUSED_US = 1000000 /* a schema that was refused is looked at again after this */
+    MAX_TIME_EXPIRED = 50, /* maxTimeMS */
+    BAD_VALUE = 2,         /* a sum beyond 64 bits */
+    REFUSED_US = 1000000   /* a schema that was refused is looked at again after this */
 };
 
 /* ---- the breaker ---- */
@@ -169,6 +170,12 @@ static void tell_operator(mongo_call *call)
                   BZ(0242) "a write to %s was not confirmed by a majority in time (code %u); look "
                            "at the members of the replica set",
                   coll, e->code);
+    } else if (e->domain == MONGOC_ERROR_SERVER && e->code == MAX_TIME_EXPIRED) {
+        mongo_say(
+            call->m, BIZ_LOG_WARN,
+            BZ(0251) "the server did not finish a command on %s within %d ms; look at its load, "
+                     "and run bizapictl migrate in case an index is missing",
+            coll, call->m->times.work);
     } else if (e->domain == MONGOC_ERROR_SERVER) {
         mongo_say(call->m, BIZ_LOG_WARN,
                   BZ(0248) "the server refused a command on %s with code %u; see its log", coll,

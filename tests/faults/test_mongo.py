@@ -301,6 +301,19 @@ def test_state_change_twice(replica_set, drive):
     driver.ok("insert", "a@b.test")
 
 
+@pytest.mark.parametrize("code, number", [(50, "BZ0251"), (13, "BZ0248")])
+def test_a_command_that_is_not_done(replica_set, drive, code, number):
+    """Too slow for what the call allowed it, or not allowed: told apart, and neither opens the
+    breaker."""
+    driver = drive(replica_set.uri)
+    driver.ok("ping")
+    replica_set.fail(["insert"], times=4, errorCode=code)
+    for _ in range(4):
+        assert driver.ask("insert", "a@b.test").answer == "eunavail"
+    driver.ok("insert", "a@b.test")
+    assert [text[:6] for text in driver.visible()] == [number]
+
+
 def test_no_majority(replica_set, drive):
     """Applied by the primary, not confirmed by the others: that is no success."""
     driver = drive(replica_set.uri)
