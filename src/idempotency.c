@@ -12,7 +12,7 @@
 #include "core/valid.h"
 #include "store/store.h"
 
-enum { LEASE_SECONDS = 60, KEEP_HOURS = 24, KEY_MAX = 255 };
+enum { LEASE_SECONDS = 60, KEEP_HOURS = 24, IDEMPOTENCY_KEY_MAX = 255 };
 
 static const char *body_hash(biz_req *req)
 {
@@ -72,7 +72,7 @@ biz_code idempotency_begin(biz_req *req, biz_reply *reply, idempotency *idem, in
     *replayed = 0;
     if (!(req->route->flags & BIZ_IDEMPOTENT) || key == NULL)
         return BIZ_OK;
-    if (!biz_valid_line(key, 1, KEY_MAX))
+    if (!biz_valid_line(key, 1, IDEMPOTENCY_KEY_MAX))
         return biz_fail(reply, BIZ_INVALID_REQUEST, "Idempotency-Key",
                         "Idempotency-Key must have 1 to 255 characters.");
     hash = body_hash(req);

@@ -1,5 +1,6 @@
 """What the sources say and what the documents say about them: directives, variables, numbers,
 routes, pages, and what no file may hold."""
+import math
 import re
 
 import readme
@@ -207,6 +208,66 @@ def each_number_is_unique_and_explained(tree):
     if order != sorted(set(order)):
         wrong.append(f"{ERRORS}: the rows are not in order, or one stands twice")
     return wrong
+
+
+# ---- what is kept, and how much is taken ----
+
+SCHEMA, DATA, CRYPTO, LIMITS = ("src/store/schema.h", "docs/DATA.md", "docs/CRYPTO.md",
+                                "docs/LIMITS.md")
+BIZ = "src/core/biz.h"
+_SCHEMA = 'C(COLL_A, "aa", "a", STORE_A, 0, 0) \\\n C(COLL_B, "bb", "b", STORE_B, 0, B_EXPIRES_AT)\n'
+_DATA = ("| collection | class | what | kept |\n|---|---|---|---|\n| `aa` | P | x | y |\n"
+         "| `bb` | T | x | y |\n")
+
+
+@guard(good={SCHEMA: _SCHEMA, DATA: _DATA},
+       bad=[{SCHEMA: _SCHEMA, DATA: _DATA.replace("`bb`", "`cc`")}, {SCHEMA: _SCHEMA, DATA: ""},
+            {SCHEMA: _SCHEMA, DATA: _DATA + "| `aa` | P | x | z |\n"},
+            {SCHEMA: _SCHEMA, DATA: _DATA.replace("| P | x |", "| P | |")}])
+def each_collection_is_in_the_inventory_of_data(tree):
+    kept = re.findall(r'\bC\(COLL_\w+,\s*"(\w+)"', tree[SCHEMA])
+    told = re.findall(r"^\| `(\w+)` \| [A-Z ]+ \| [^|\s][^|]* \| [^|\s][^|]* \|$", tree[DATA], re.M)
+    return ([f"{DATA}: no whole row for the collection {name}" for name in kept if name not in told] +
+            [f"{DATA}: {name} is no collection" for name in told if name not in kept] +
+            [f"{DATA}: {name} stands twice" for name in set(told) if told.count(name) > 1])
+
+
+_KEYS = 'biz_derive_key(master, "bizapi x v1", keys->x);\n#define L "bizapi y v1"\n'
+
+
+@guard(good={"src/auth/keys.c": _KEYS, CRYPTO: "| `bizapi x v1` | a | b |\n| `bizapi y v1` | a | b |\n"},
+       bad=[{"src/auth/keys.c": _KEYS, CRYPTO: "| `bizapi x v1` | a | b |\n"},
+            {"src/auth/keys.c": _KEYS, CRYPTO: "| `bizapi x v1` | a | b |\n| `bizapi y v1` | a | b |\n"
+                                               "| `bizapi z v1` | a | b |\n"}])
+def each_key_is_in_the_inventory_of_keys(tree):
+    derived = {label for path, text in c_files(tree) if path.startswith("src/")
+               for label in re.findall(r'"(bizapi [a-z ]+ v\d+)"', without_comments(text))}
+    told = set(re.findall(r"^\| `(bizapi [a-z ]+ v\d+)` \|", tree[CRYPTO], re.M))
+    return ([f"{CRYPTO}: no row for the key \"{label}\"" for label in sorted(derived - told)] +
+            [f"{CRYPTO}: nothing derives \"{label}\"" for label in sorted(told - derived)])
+
+
+_TYPES = "    BIZ_FIELD_A, /* x */\n    BIZ_FIELD_B\n} biz_field_type;\n"
+_LIMITS = "| `A`, `B` | rule |\n\n| tries | 5 | `TRIES` |\n| seconds | 300 | `SECONDS` |\n"
+_LIMITED = {BIZ: _TYPES, "src/auth/a.h": "enum { TRIES = 5, SECONDS = 5 * 60 };\n"}
+
+
+@guard(good={**_LIMITED, LIMITS: _LIMITS},
+       bad=[{**_LIMITED, LIMITS: _LIMITS.replace("| 5 |", "| 6 |")},
+            {**_LIMITED, LIMITS: _LIMITS.replace("`TRIES`", "`TRY`")},
+            {**_LIMITED, LIMITS: _LIMITS.replace("`A`, `B`", "`A`")},
+            {**_LIMITED, "src/auth/b.c": "enum { TRIES = 6 };\n", LIMITS: _LIMITS}])
+def each_limit_is_what_the_code_has(tree):
+    code = "\n".join(without_comments(text) for path, text in c_files(tree) if path.startswith("src/"))
+    wrong = []
+    for value, name in re.findall(r"^\| [^|]+ \| (\d+) \| `(\w+)` \|$", tree[LIMITS], re.M):
+        there = set(re.findall(rf"\b{name} = (\d+(?: \* \d+)*)\s*[,}}]", code))
+        if {math.prod(map(int, each.split("*"))) for each in there} != {int(value)}:
+            wrong.append(f"{LIMITS}: {name} is {' and '.join(there) or 'nowhere'}, not {value}")
+    types = set(re.findall(r"^    BIZ_FIELD_(\w+)", tree[BIZ], re.M))
+    told = set(re.findall(r"`(\w+)`", " ".join(
+        re.findall(r"^\| (`\w+`(?:, `\w+`)*) \|", tree[LIMITS], re.M))))
+    return wrong + [f"{LIMITS}: says nothing of the type {name}" for name in sorted(types - told)]
 
 
 # ---- routes ----
