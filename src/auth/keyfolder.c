@@ -44,7 +44,12 @@ apr_status_t key_folder_open(key_folder *f, apr_pool_t *pool, const char *state_
     f->fd = -1;
     f->why = NULL;
     if (make && mkdir(f->path, 0700) != 0 && errno != EEXIST)
-        return key_fail_errno(f, "make the folder", NULL);
+        return errno != ENOENT
+                   ? key_fail_errno(f, "make the folder", NULL)
+                   : key_fail(f, APR_ENOENT,
+                              "there is no folder %s for the keys; make it first, owned by the "
+                              "user that Apache's workers run as",
+                              state_dir);
     f->fd = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (f->fd < 0 && errno == ENOENT)
         return key_fail(f, APR_ENOENT,

@@ -4,7 +4,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from harness import new_ip, token_of, unsubscribe_token, wait_until
+from harness import new_ip, text_of, token_of, unsubscribe_token, wait_until
 
 SERVER = {"pages": True}
 PAGES = ("/", "/reset-password.html", "/verify-email.html", "/404.html", "/unsubscribe.html",
@@ -211,6 +211,32 @@ def test_an_address_is_confirmed_by_a_person_only(open_page, server, person):
     page.wait_for_selector("#state.good")
     assert client.get("/auth/me", token=session).data["email_verified"] is True
     assert page.locator("#confirm").is_hidden()
+
+
+def test_an_address_is_confirmed_by_the_code_of_the_mail(open_page, server, person):
+    """Where the mail is read on another device than the one that waits."""
+    address, client = person
+    text = re.sub(r"https?://\S+", "", text_of(server.mail.wait(address)))
+    code = re.search(r"\b\d{6}\b", text)[0]
+    page = open_page("/verify-email.html")
+    page.wait_for_selector("#type:visible")
+    assert page.locator("#confirm").is_hidden() and page.locator("#ask").is_visible()
+    page.click("#type button")  # nothing typed
+    page.wait_for_selector("#problem:visible")
+    assert page.inner_text("#problem") == "Please enter your e-mail address and the six digits."
+    page.fill("#typed-email", address)
+    page.fill("#code", f"{(int(code) + 1) % 1_000_000:06}")
+    page.press("#code", "Enter")
+    page.get_by_text("code is wrong").wait_for()
+    session = client.post("/auth/login", json={"email": address, "password": OLD}).data
+    assert client.get("/auth/me", token=session["access_token"]).data["email_verified"] is False
+    page.fill("#code", f"{code[:3]} {code[3:]}")  # as people copy it
+    page.click("#type button")
+    page.wait_for_selector("#state.good")
+    assert page.locator("#type").is_hidden() and page.locator("#ask").is_hidden()
+    assert page.evaluate("document.activeElement.id") == "title"
+    assert client.get("/auth/me", token=session["access_token"]).data["email_verified"] is True
+    assert address not in page.url and code not in page.url
 
 
 def test_a_new_confirmation_mail(open_page, server, person):

@@ -3,14 +3,16 @@ machines that differ a little."""
 import json
 import os
 import pathlib
+import re
 import time
 
 import jwt
 import pytest
 from jwt.algorithms import ECAlgorithm
 
-from harness import new_ip, wait_until
-from kit import PASSWORD, Person, Shim, check_error, login, refresh, row
+from harness import new_ip, text_of, wait_until
+from kit import OTHER_PASSWORD, PASSWORD, Person, Shim, check_error, login, refresh, row
+from second import STEP, Authenticator, app_code, first_step, second_step, set_up
 from test_journey import token_of
 from test_tokens import claims_of, header_of, key_of, refused, sign
 
@@ -143,6 +145,82 @@ def test_after_2038(server):
     refused(person.api, second["access_token"], "TOKEN_EXPIRED")
     server.graceful()
     assert refresh(server.api(), second["refresh_token"]).status == 200
+
+
+def test_the_second_step_and_a_challenge_live_five_minutes(server):
+    """T-8: tickets of a sign-in, a passkey's challenges."""
+    person = Person(server)
+    secret, _ = set_up(person)
+    tickets = [first_step(person)["mfa_token"] for _ in range(2)]
+    made = [person.api.post("/auth/passkeys/register/options", token=person.access).data
+            for _ in range(2)]
+    key, late = [Authenticator(origin="http://localhost:8081", rp_id=options["rp"]["id"])
+                 for options in made]
+    asked = [person.api.post("/auth/passkeys/login/options", ip=new_ip(), json={}).data
+             for _ in range(2)]
+
+    def add(authenticator, options):
+        return person.api.post("/auth/passkeys/register/verify", token=person.access,
+                               json={"credential": authenticator.create(options)})
+
+    def use(options):
+        return person.api.post("/auth/passkeys/login/verify", ip=new_ip(),
+                               json={"credential": key.get(options)})
+
+    def code():
+        return app_code(secret, server.clock.offset // STEP)
+
+    server.clock.set(5 * MINUTE - 30)
+    assert add(key, made[0]).status == 201
+    assert use(asked[0]).status == 200
+    assert second_step(person, tickets[0], code=code()).status == 200
+    server.clock.set(5 * MINUTE + 30)
+    check_error(second_step(person, tickets[1], code=code()), 401, "TOKEN_EXPIRED")
+    check_error(use(asked[1]), 401, "INVALID_CREDENTIALS")
+    check_error(add(late, made[1]), 422, "VALIDATION_FAILED", "credential")
+    assert len(person.api.get("/auth/passkeys", token=person.access).data) == 1
+
+
+@pytest.mark.bz("BZ0531")
+def test_accounts_after_2038(server):
+    """The authenticator app, its lock, the lock of an account, a reset, a confirmation: all of
+    them count past 2^31 seconds, and end when their time is over."""
+    after = 4500 * DAY
+    server.clock.set(after)
+    person = Person(server)
+    text = text_of(server.mail.wait(person.email, "Confirm", 30))
+    code = re.search(r"\b\d{6}\b", re.sub(r"https?://\S+", "", text))[0]
+    assert person.api.post("/auth/verify-email", json={"email": person.email,
+                                                       "code": code}).status == 200
+    secret = person.api.post("/auth/2fa/setup", token=person.access).data["secret"]
+
+    def app():
+        return app_code(secret, seconds=server.clock.now())
+    assert person.api.post("/auth/2fa/enable", token=person.access,
+                           json={"code": app()}).status == 200
+    ticket = first_step(person)["mfa_token"]
+    for _ in range(10):
+        wrong = f"{(int(app()) + 500_000) % 1_000_000:06}"
+        check_error(second_step(person, ticket, code=wrong), 401, "INVALID_CODE")
+    locked = second_step(person, ticket, code=app())
+    check_error(locked, 429, "RATE_LIMITED")
+    assert 14 * 60 < int(locked.headers["retry-after"]) <= 15 * 60
+    server.clock.set(after + 15 * MINUTE + 2)
+    assert second_step(person, code=app()).status == 200
+    # A lock of the account lasts a minute, and no longer.
+    for _ in range(5):
+        check_error(login(person.api, person.email, "wrong-wrong"), 401, "INVALID_CREDENTIALS")
+    check_error(login(person.api, person.email, PASSWORD), 401, "INVALID_CREDENTIALS")
+    server.clock.set(after + 16 * MINUTE + 4)
+    assert login(person.api, person.email, PASSWORD).status == 200
+    link = link_of(server, person)
+    server.clock.set(after + 76 * MINUTE)
+    assert person.api.post("/auth/reset-password", json={
+        "token": link, "new_password": OTHER_PASSWORD}).status == 200
+    late = link_of(server, person)
+    server.clock.set(after + 137 * MINUTE)
+    check_error(person.api.post("/auth/reset-password", json={
+        "token": late, "new_password": PASSWORD}), 400, "INVALID_TOKEN")
 
 
 def test_old_keys_go_when_their_tokens_have_ended(server):

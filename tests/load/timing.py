@@ -10,6 +10,7 @@ or where the band lies outside of 0.98 to 1.02 as a whole.
 Nothing else should run on the machine. BIZ_BUILD and BIZ_REPO as for tests/run; 500 samples of each
 side take about four minutes.
 """
+import hashlib
 import json
 import os
 import pathlib
@@ -48,6 +49,18 @@ def accounts(server, word, count, **fields):
                    f"({', '.join('?' * len(columns))})", [person[c] for c in columns])
         emails.append(email)
     db.execute("COMMIT")
+    db.close()
+    return emails
+
+
+def locked(server, emails):
+    """The same, as five wrong passwords and more leave them."""
+    db = database(server)
+    now = int(time.time() * 1000)
+    db.executemany("INSERT INTO lockouts (_id, version, created_at, updated_at, tries, until, "
+                   "expires_at) VALUES (?, 1, ?, ?, 9, ?, ?)", [
+                       (hashlib.sha256(f"account {email}".encode()).hexdigest(), now, now,
+                        now + 3_600_000, now + 86_400_000) for email in emails])
     db.close()
     return emails
 
@@ -91,6 +104,9 @@ def pairs(server, samples):
             unknown[2]),
         "login: unverified, unknown": (
             login, repeated(accounts(server, "unver", few, email_verified=0), samples), unknown[3]),
+        "login: locked, wrong password": (
+            login, repeated(locked(server, accounts(server, "lockd", few)), samples),
+            repeated(accounts(server, "wrong", few), samples)),
         "register: taken, fresh": (
             register, accounts(server, "taken", samples), strangers("fresh", samples)),
         "forgot: known, unknown": (

@@ -484,6 +484,16 @@ static void test_missing_state_dir(void **state)
     assert_non_null(strstr(refused(), dir));
     assert_int_equal(access(dir, F_OK), -1);
     assert_int_equal(biz_keys_list(pool, dir, &list, &why), APR_ENOENT);
+    {
+        const char *nowhere = apr_pstrcat(pool, dir, "/no/such", NULL);
+        unsigned char key[BIZ_KEY_LEN];
+
+        assert_int_equal(biz_keys_audit(pool, nowhere, key, &why), APR_ENOENT);
+        assert_string_equal(why, apr_psprintf(pool,
+                                              "there is no folder %s for the keys; make it first, "
+                                              "owned by the user that Apache's workers run as",
+                                              nowhere));
+    }
     assert_non_null(strstr(why, dir));
     why = NULL;
     assert_int_equal(biz_keys_rotate(pool, dir, &kid, &why), APR_ENOENT);
