@@ -424,7 +424,9 @@ static void answers_of_sendgrid_become_states(void **state)
         outbox *o = by_sendgrid(); /* knows of no earlier trouble */
 
         add_user(address);
-        twilio.answer = answer_of(cases[i].status, "X-Message-Id: abc.1\r\n", "{}");
+        /* What is taken is taken without a word. */
+        twilio.answer = answer_of(cases[i].status, "X-Message-Id: abc.1\r\n",
+                                  strcmp(cases[i].state, "sent") == 0 ? "" : "{}");
         id = put_row(OUTBOX_FORGOT, address, NULL);
         assert_int_equal(work(o), 1);
         if (strcmp(state_of(id), cases[i].state) != 0)
