@@ -32,7 +32,8 @@ static int list_has(const char *list, const char *rest)
 
 int breached_has(const biz_req *req, const char *password)
 {
-    static const char *const headers[] = {"Add-Padding: true", "User-Agent: mod_bizapi", NULL};
+    static const char *const headers[] = {"Accept: text/plain", "Add-Padding: true",
+                                          "User-Agent: mod_bizapi", NULL};
     client_request request = {
         .host = CLIENT_BREACHED_PASSWORDS, .method = "GET", .headers = headers, .tries = 1};
     unsigned char digest[BIZ_SHA1_LEN];

@@ -239,6 +239,18 @@ static int is_secret_name(const char *name)
     return 0;
 }
 
+apr_table_t *bizapi_secret_files(apr_pool_t *pconf)
+{
+    void *files = NULL;
+
+    apr_pool_userdata_get(&files, "bizapi-secret-files", pconf);
+    if (files == NULL) {
+        files = apr_table_make(pconf, 4);
+        apr_pool_userdata_setn(files, "bizapi-secret-files", NULL, pconf);
+    }
+    return files;
+}
+
 static const char *secret_from_file(cmd_parms *cmd, const char *path, const char **value)
 {
     int loose = 0;
@@ -247,6 +259,7 @@ static const char *secret_from_file(cmd_parms *cmd, const char *path, const char
     if (loose)
         ap_log_error(APLOG_MARK, APLOG_WARNING | APLOG_STARTUP, 0, NULL,
                      BZ(1001) "%s: others may read %s; chmod 600 it", cmd->cmd->name, path);
+    apr_table_add(bizapi_secret_files(cmd->pool), cmd->cmd->name, path);
     return why;
 }
 

@@ -82,6 +82,8 @@ int bizapi_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, 
 int bizapi_post_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, server_rec *main);
 /* NULL where `dir` can serve as state directory, else what is wrong with it. Touches nothing. */
 const char *bizapi_state_dir_error(apr_pool_t *pool, const char *dir);
+/* The files that BizApiSecret named in this configuration: directive to path. */
+apr_table_t *bizapi_secret_files(apr_pool_t *pconf);
 
 /* ---- signals.c: a stop waits for what must not be cut in two ---- */
 int bizapi_start_begins(apr_pool_t *pchild, server_rec *main);

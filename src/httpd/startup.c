@@ -10,10 +10,12 @@
 #include <unistd.h>
 #include <ap_mpm.h>
 #include <apr_strings.h>
+#include <http_core.h>
 #include <unixd.h>
 
 #include "auth/keys.h"
 #include "auth/seen.h"
+#include "core/crypto.h"
 #include "core/random.h"
 #include "integrations/client.h"
 #include "integrations/elevenlabs.h"
@@ -103,6 +105,64 @@ static int check_walls(const business *b)
     return OK;
 }
 
+/* The document root of some server that the path lies in; NULL where nobody can fetch it. */
+static const char *root_over(apr_pool_t *pool, const server_rec *main, const char *path)
+{
+    const char *found = NULL;
+    char *real = realpath(path, NULL);
+
+    for (const server_rec *s = main; s != NULL && found == NULL; s = s->next) {
+        const core_server_config *core = ap_get_core_module_config(s->module_config);
+        char *root = realpath(core->ap_document_root, NULL);
+        size_t len = root != NULL ? strlen(root) : 0;
+        const char *at = real != NULL ? real : path;
+
+        if (len > 0 && !strncmp(at, root, len) && (at[len] == '/' || root[len - 1] == '/'))
+            found = apr_pstrdup(pool, root);
+        free(root);
+    }
+    free(real);
+    return found;
+}
+
+/* Keys, data and secrets do not lie where Apache serves files from. */
+static int check_places(apr_pool_t *pool, const server_rec *main, const business *b)
+{
+    apr_table_t *places = apr_table_copy(pool, bizapi_secret_files(pool));
+    const char *account = biz_secret(b->settings, "FIREBASE_CREDENTIALS_PATH");
+    const apr_array_header_t *all;
+
+    apr_table_addn(places, "BizApiStateDir", b->settings->state_dir);
+    if (account != NULL)
+        apr_table_addn(places, "FIREBASE_CREDENTIALS_PATH", account);
+    all = apr_table_elts(places);
+    for (int i = 0; i < all->nelts; i++) {
+        const apr_table_entry_t *place = &APR_ARRAY_IDX(all, i, apr_table_entry_t);
+        const char *root = root_over(pool, main, place->val);
+
+        if (root != NULL)
+            return refuse(b->server, place->key, place->val,
+                          apr_psprintf(pool,
+                                       "can be fetched by everybody, for it lies in "
+                                       "DocumentRoot %s; move it elsewhere",
+                                       root));
+    }
+    return OK;
+}
+
+/* Said at the start, and not when the first report is refused. */
+static void check_webhooks(apr_pool_t *pool, const business *b)
+{
+    const char *key = biz_secret(b->settings, "SENDGRID_WEBHOOK_PUBLIC_KEY");
+    const char *why = key != NULL ? biz_p256_error(pool, key) : NULL;
+
+    if (why != NULL)
+        ap_log_error(APLOG_MARK, APLOG_WARNING | APLOG_STARTUP, 0, b->server,
+                     BZ(1013) "what SendGrid reports will be refused: SENDGRID_WEBHOOK_PUBLIC_KEY "
+                              "%s",
+                     why);
+}
+
 static int check_business(apr_pool_t *pool, server_rec *s, business *b)
 {
     apr_array_header_t *complaints;
@@ -132,6 +192,7 @@ static int check_business(apr_pool_t *pool, server_rec *s, business *b)
         ap_log_error(APLOG_MARK, APLOG_WARNING | APLOG_STARTUP, 0, s,
                      BZ(1003) "a service stays off: %s",
                      APR_ARRAY_IDX(complaints, i, const char *));
+    check_webhooks(pool, b);
     return check_walls(b);
 }
 
@@ -156,6 +217,8 @@ int bizapi_check_config(apr_pool_t *pconf, apr_pool_t *plog, apr_pool_t *ptemp, 
             b = of_main;
         }
         bizapi_set_business(s, b);
+        if (check_places(pconf, main, b) != OK)
+            return HTTP_INTERNAL_SERVER_ERROR;
     }
     return OK;
 }

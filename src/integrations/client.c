@@ -4,6 +4,7 @@
 #include "client.h"
 
 #include <string.h>
+#include <strings.h>
 #include <apr_base64.h>
 #include <apr_date.h>
 #include <apr_strings.h>
@@ -281,6 +282,23 @@ static int enter(const clients *c, client_host host, place *p)
 
 /* ---- the call ---- */
 
+/* What we understand is JSON, unless the caller says otherwise: libcurl's own Accept says that
+ * anything will do. */
+static const char *const *headers_of(apr_pool_t *pool, const client_request *r)
+{
+    apr_array_header_t *all = apr_array_make(pool, 6, sizeof(const char *));
+    int accepts = 0;
+
+    for (const char *const *h = r->headers; h != NULL && *h != NULL; h++) {
+        accepts |= strncasecmp(*h, "Accept:", 7) == 0;
+        APR_ARRAY_PUSH(all, const char *) = *h;
+    }
+    if (!accepts)
+        APR_ARRAY_PUSH(all, const char *) = "Accept: application/json";
+    APR_ARRAY_PUSH(all, const char *) = NULL;
+    return (const char *const *)all->elts;
+}
+
 /* One try; 1 where another may do better. */
 static int try_once(const clients *c, apr_pool_t *pool, const client_request *r, long left_ms,
                     breaker_turn turn, client_answer *a)
@@ -288,7 +306,7 @@ static int try_once(const clients *c, apr_pool_t *pool, const client_request *r,
     const client_host_info *info = &client_hosts[r->host];
     net_request request = {.method = r->method,
                            .url = apr_pstrcat(pool, c->base[r->host], r->path, NULL),
-                           .headers = r->headers,
+                           .headers = headers_of(pool, r),
                            .body = r->body,
                            .body_len = r->body_len,
                            .connect_ms = info->connect_ms,

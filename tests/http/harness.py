@@ -180,6 +180,8 @@ class Api:
         sent.update(headers or {})
         answer = Answer(self._send(method, path if raw_path else PREFIX + path,
                                    content=body, headers=sent, params=params))
+        leaked = leaks.in_answer(answer, self.server.configured)
+        assert not leaked, f"secrets in the answer to {method} {path}: {leaked}"
         for text in (body if isinstance(body, bytes) else b"", answer.body):
             self.server.secrets |= leaks.in_bytes(text)
         self.server.secrets.update(leaks.parts(token or ""))
@@ -352,7 +354,7 @@ class Server:
             self.env["ASAN_OPTIONS"] += ":strict_string_checks=1"
         if os.environ.get("BIZ_PRELOAD"):
             self.env["LD_PRELOAD"] = os.environ["BIZ_PRELOAD"]
-        self.secrets = leaks.in_setup(env or {}, f"{conf}{vhosts or ''}")
+        self.secrets, self.configured = set(), set()
         self.write_conf()
         Server.live.append(self)
         if start:
@@ -365,6 +367,9 @@ class Server:
         if conf is not None:
             self.conf = conf
         (self.root / "conf/httpd.conf").write_text(self._conf_text())
+        setup = {n: v for n, v in self.env.items() if "PUBLI" not in n}
+        self.configured |= leaks.in_setup(setup, f"{self.conf}{self.vhosts or ''}")
+        self.secrets |= self.configured
 
     def _conf_text(self):
         modules = ["remoteip", *self.modules]

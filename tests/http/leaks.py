@@ -1,5 +1,6 @@
-"""No secret in any log: what a test sends, gets or configures as a secret is remembered for its
-server, and every log of that server is searched when it closes. Called by harness.py.
+"""No secret in any log or answer: what a test sends, gets or configures as a secret is remembered for
+its server, and every log of that server is searched when it closes; every answer is searched for what
+is configured. Called by harness.py.
 
 A token is searched in parts, so that a piece of it is found too; its parts that are no secret (a
 session's id, the header of every JWT) are left out."""
@@ -64,6 +65,13 @@ def in_setup(env, conf):
         found.update(password for password in SECRET_IN_URL.findall(text)
                      if len(password) >= LEAST)
     return found
+
+
+def in_answer(answer, configured):
+    """What is configured and stands in an answer: ["sk_t..."]."""
+    heads = "\n".join(f"{name}: {value}" for name, value in answer.headers.items())
+    return [f"{secret[:4]}..." for secret in configured
+            if secret.encode() in answer.body or secret in heads]
 
 
 def in_mails(folder):

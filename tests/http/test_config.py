@@ -139,6 +139,34 @@ def test_firebase_credentials_that_everybody_may_read_are_refused(make_server, t
     assert f"{path} may be read by everybody; chmod 600 it" in server.log_text()
 
 
+@pytest.mark.parametrize("what", ["BizApiSecret", "FIREBASE_CREDENTIALS_PATH", "BizApiStateDir"])
+def test_no_secret_lies_where_files_are_served_from(make_server, what):
+    """Not by way of a link either."""
+    server = make_server(start=False)
+    file = server.root / "htdocs/below/firebase.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps(ACCOUNT))
+    file.chmod(0o600)
+    link = server.root / "elsewhere"
+    link.symlink_to(file)
+    if what == "FIREBASE_CREDENTIALS_PATH":
+        server.env[what] = str(link)
+    else:
+        server.write_conf(f"BizApiSecret TWILIO_AUTH_TOKEN file:{link}" if what == "BizApiSecret"
+                          else f"BizApiStateDir {server.root}/htdocs/state")
+    refused(server, "BZ1002", what, "can be fetched by everybody", f"DocumentRoot {server.root}/htdocs")
+
+
+@pytest.mark.bz("BZ1013")
+def test_a_webhook_key_that_is_none_is_told_at_the_start(make_server):
+    server = make_server(env={"SENDGRID_API_KEY": "SG.marker-key",
+                              "SENDGRID_WEBHOOK_PUBLIC_KEY": "MFkwAAAA-marker"})
+    assert status_of(server).data["services"]["sendgrid"]["status"] == "ok"
+    code, output = server.configtest()
+    assert code == 0 and "SENDGRID_WEBHOOK_PUBLIC_KEY is no public key" in output
+    assert "MFkwAAAA" not in output
+
+
 def test_the_status_calls_nobody(make_server, tmp_path):
     """Every provider's address leads to a port where a call would be seen; none comes."""
     with socket.create_server(("127.0.0.1", 0)) as listener:

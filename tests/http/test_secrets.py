@@ -5,6 +5,7 @@ and badly."""
 import json
 import re
 import subprocess
+from types import SimpleNamespace
 
 import pytest
 
@@ -135,6 +136,10 @@ def test_the_search_would_find_one(tmp_path, world):
     assert "in-a-file-0123456789" in leaks.in_setup({}, f"BizApiSecret TWILIO_AUTH_TOKEN file:{key}")
     (tmp_path / "error.log").write_text("x " + providers.SECRETS["SENDGRID_API_KEY"])
     assert leaks.search(tmp_path, found)
+    answer = SimpleNamespace(body=b"", headers={"X-Key": providers.SECRETS["TWILIO_AUTH_TOKEN"]})
+    assert leaks.in_answer(answer, found)
+    answer = SimpleNamespace(body=providers.SECRETS["STRIPE_SECRET_KEY"].encode(), headers={})
+    assert leaks.in_answer(answer, found)
     names = set(re.findall(r'"([A-Z0-9]+(?:_[A-Z0-9]+)+)"', (
         REPO / "src/integrations/registry.c").read_text().split("integration_secrets[]")[1].split(
             "};")[0]))

@@ -97,6 +97,8 @@ static void a_good_answer_comes_back(void **state)
     assert_non_null(strstr(web.last, "\r\n\r\na=1"));
     assert_null(strstr(web.last, "Expect:"));
     assert_null(strstr(web.last, "Accept-Encoding:"));
+    assert_non_null(strstr(web.last, "\r\nAccept: application/json\r\n"));
+    assert_null(strstr(web.last, "*/*"));
     assert_int_equal(look(CLIENT_STRIPE).state, CLIENT_GOOD);
     assert_true(look(CLIENT_STRIPE).latency_ms >= 0);
     assert_int_equal(look(CLIENT_STRIPE).calls, 1);
