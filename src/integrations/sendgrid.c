@@ -9,13 +9,15 @@
 enum { ID_SHOWN = 100, WAIT_MAX = 6 * 3600 };
 
 /* 404 and 405: what stands in BizApiProviderURL is no SendGrid. A limit names its end in seconds
- * since 1970. What is taken is answered 202, in the sandbox 200, without a word. */
+ * since 1970. What is taken is answered 202, in the sandbox 200, with an id or
+ * without a word. */
 static client_verdict judge(client_answer *a)
 {
     const char *reset = apr_table_get(a->headers, "X-RateLimit-Reset");
     int64_t now = apr_time_sec(apr_time_now()), until;
 
-    if (a->status < 300 && a->status != 202 && a->body_len > 0)
+    if (a->status < 300 && a->status != 202 && a->body_len > 0 &&
+        !apr_table_get(a->headers, "X-Message-Id"))
         return CLIENT_IS_BROKEN;
     if (a->status == 404 || a->status == 405)
         return CLIENT_IS_KEY;
