@@ -27,18 +27,14 @@ static const char *bearer(const biz_req *req)
  * not say. */
 static biz_code load(biz_req *req, biz_reply *reply, const char *session_id, const char *user_id)
 {
-    store *s = req->env->store;
     store_doc *session, *user;
-    apr_status_t status = store_get(s, req->pool, COLL_SESSIONS, session_id, &session);
+    apr_status_t status = session_load(req, session_id, &session, &user);
 
-    if (status == APR_SUCCESS)
-        status = store_get(s, req->pool, COLL_USERS,
-                           user_id != NULL ? user_id : store_str(session, SESSION_USER_ID), &user);
     if (status == STORE_ENOENT)
         return biz_fail(reply, BIZ_TOKEN_REVOKED, NULL, NULL);
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
-    if (strcmp(store_str(session, SESSION_USER_ID), store_doc_id(user)) != 0 ||
+    if ((user_id != NULL && strcmp(user_id, store_doc_id(user)) != 0) ||
         !session_is_alive(session, user, req->now))
         return biz_fail(reply, BIZ_TOKEN_REVOKED, NULL, NULL);
     req->user = user;

@@ -342,6 +342,7 @@ static apr_status_t keys_load(key_folder *f, const apr_array_header_t *pairs, bi
     }
     biz_json_set(set, "keys", list);
     keys->jwks_json = biz_json_text(f->pool, set, NULL);
+    keys->jwks_id = biz_sha256_hex(f->pool, keys->jwks_json);
     return APR_SUCCESS;
 }
 

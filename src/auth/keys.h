@@ -27,6 +27,7 @@ typedef struct biz_keys {
     unsigned char tickets[BIZ_KEY_LEN];  /* MACs tickets (ticket.h) */
     unsigned char audit[BIZ_KEY_LEN];    /* chains the audit log */
     const char *jwks_json;               /* {"keys":[...]}: the public parts */
+    const char *jwks_id;                 /* their SHA-256 in hexadecimal */
 } biz_keys;
 
 /* Reads the folder, making it and what is missing in it first. Lives as long as the pool. On

@@ -36,13 +36,13 @@ typedef struct {
     uint64_t expires_at;
 } entry;
 
-static void hash_of(const char *judge, const char *token, uint64_t hash[HASH_WORDS])
+static void hash_of(apr_pool_t *pool, const char *judge, const char *token,
+                    uint64_t hash[HASH_WORDS])
 {
-    unsigned char both[2 * BIZ_SHA256_LEN], digest[BIZ_SHA256_LEN];
+    unsigned char digest[BIZ_SHA256_LEN];
+    const char *both = apr_pstrcat(pool, judge, "\n", token, NULL);
 
-    biz_sha256(judge, strlen(judge), both);
-    biz_sha256(token, strlen(token), both + BIZ_SHA256_LEN);
-    biz_sha256(both, sizeof(both), digest);
+    biz_sha256(both, strlen(both), digest);
     memcpy(hash, digest, sizeof(digest));
 }
 
@@ -90,7 +90,7 @@ int seen_get(biz_seen *seen, apr_pool_t *pool, const char *judge, const char *to
 
     if (seen == NULL)
         return 0;
-    hash_of(judge, token, wanted.hash);
+    hash_of(pool, judge, token, wanted.hash);
     for (way = 0; way < 2; way++) {
         if (!read_slot(slot_of(seen, &wanted, way), &found) ||
             !biz_same(found.hash, wanted.hash, sizeof(wanted.hash)))
@@ -103,7 +103,8 @@ int seen_get(biz_seen *seen, apr_pool_t *pool, const char *judge, const char *to
     return 0;
 }
 
-void seen_put(biz_seen *seen, const char *judge, const char *token, const token_claims *claims)
+void seen_put(biz_seen *seen, apr_pool_t *pool, const char *judge, const char *token,
+              const token_claims *claims)
 {
     entry e, first, second;
     int older;
@@ -111,7 +112,7 @@ void seen_put(biz_seen *seen, const char *judge, const char *token, const token_
     if (seen == NULL || strlen(claims->user_id) > ID_BYTES || strlen(claims->session_id) > ID_BYTES)
         return;
     memset(&e, 0, sizeof(e));
-    hash_of(judge, token, e.hash);
+    hash_of(pool, judge, token, e.hash);
     memcpy(e.user_id, claims->user_id, strlen(claims->user_id));
     memcpy(e.session_id, claims->session_id, strlen(claims->session_id));
     e.expires_at = (uint64_t)claims->expires_at;

@@ -11,11 +11,12 @@ enum { SEEN_SLOTS = 16384, SEEN_SLOT_BYTES = 128 };
 
 typedef struct biz_seen biz_seen; /* SEEN_SLOTS slots of SEEN_SLOT_BYTES, zeroed when made */
 
-/* 1 and the claims where exactly this token was remembered for this judge: a text that names
+/* 1 and the claims where exactly this token was remembered for this judge: a line that names
  * whoever checked it, issuer and keys. Its end is the caller's to check. `seen` may be NULL:
  * nothing is remembered. */
 int seen_get(biz_seen *seen, apr_pool_t *pool, const char *judge, const char *token,
              token_claims *claims);
-void seen_put(biz_seen *seen, const char *judge, const char *token, const token_claims *claims);
+void seen_put(biz_seen *seen, apr_pool_t *pool, const char *judge, const char *token,
+              const token_claims *claims);
 
 #endif

@@ -193,15 +193,19 @@ static apr_status_t rotate(biz_req *req, const store_doc *session, const char *h
                         STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes), NULL);
 }
 
+apr_status_t session_load(const biz_req *req, const char *session_id, store_doc **session,
+                          store_doc **user)
+{
+    return store_get_two(req->env->store, req->pool, COLL_SESSIONS, session_id, SESSION_USER_ID,
+                         COLL_USERS, session, user);
+}
+
 /* Session and user of a refresh token, alive. */
 static biz_code load(biz_req *req, biz_reply *reply, const char *session_id, store_doc **session,
                      store_doc **user)
 {
-    store *s = req->env->store;
-    apr_status_t status = store_get(s, req->pool, COLL_SESSIONS, session_id, session);
+    apr_status_t status = session_load(req, session_id, session, user);
 
-    if (status == APR_SUCCESS)
-        status = store_get(s, req->pool, COLL_USERS, store_str(*session, SESSION_USER_ID), user);
     if (status == STORE_ENOENT)
         return biz_fail(reply, BIZ_TOKEN_REVOKED, NULL, NULL);
     if (status != APR_SUCCESS)

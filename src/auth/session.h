@@ -20,6 +20,9 @@ biz_code session_end(biz_req *req, biz_reply *reply, const char *user_id, const 
  * says when the last one was, and of all who come then, in whatever process, one writes. Never
  * fails: where the store does not take it, nobody tries again for a minute. */
 void session_touch(biz_req *req);
+/* A session and its user as they are now, whatever their state; STORE_ENOENT. */
+apr_status_t session_load(const biz_req *req, const char *session_id, store_doc **session,
+                          store_doc **user);
 /* 1 where the session may be used: not ended, not expired, of the user's present epoch. */
 int session_is_alive(const store_doc *session, const store_doc *user, apr_time_t now);
 

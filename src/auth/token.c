@@ -68,12 +68,12 @@ apr_status_t token_access_read(apr_pool_t *pool, const biz_keys *keys, struct bi
 {
     /* All businesses of the server remember in one place, and issuers may be equal: what was found
      * good with one set of keys says nothing about another. */
-    const char *judge = apr_pstrcat(pool, issuer, " ", keys->jwks_json, NULL);
+    const char *judge = apr_pstrcat(pool, issuer, " ", keys->jwks_id, NULL);
 
     if (!seen_get(seen, pool, judge, token, claims)) {
         if (check_token(pool, keys, issuer, token, now, claims) != APR_SUCCESS)
             return APR_EINVAL;
-        seen_put(seen, judge, token, claims);
+        seen_put(seen, pool, judge, token, claims);
     }
     return claims->expires_at > now ? APR_SUCCESS : APR_TIMEUP;
 }

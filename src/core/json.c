@@ -3,12 +3,15 @@
 #include "json.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include <apr_strings.h>
 #include <jansson.h>
 
 #include "log.h"
 #include "time.h"
+
+enum { PAGE_SIZE = 1024 }; /* most answers fit */
 
 void biz_json_init(void)
 {
@@ -99,22 +102,40 @@ refuse:
 
 /* ---- out ---- */
 
+typedef struct {
+    apr_pool_t *pool;
+    char *text;
+    size_t len, size;
+} page;
+
+/* jansson hands over a few bytes at a time. */
+static int append(const char *bytes, size_t n, void *data)
+{
+    page *p = data;
+
+    if (n >= p->size - p->len) {
+        char *larger;
+
+        p->size = 2 * (p->size + n);
+        larger = apr_palloc(p->pool, p->size);
+        memcpy(larger, p->text, p->len);
+        p->text = larger;
+    }
+    memcpy(p->text + p->len, bytes, n);
+    p->len += n;
+    return 0;
+}
+
 const char *biz_json_text(apr_pool_t *pool, const biz_json *value, size_t *len)
 {
-    char *text;
-    size_t n;
+    page p = {pool, apr_palloc(pool, PAGE_SIZE), 0, PAGE_SIZE};
 
-    if (!value) {
-        value = json_null();
-    }
-    n = json_dumpb(value, NULL, 0, JSON_COMPACT | JSON_ENCODE_ANY);
-    text = apr_palloc(pool, n + 1);
-    n = json_dumpb(value, text, n, JSON_COMPACT | JSON_ENCODE_ANY);
-    text[n] = '\0';
+    json_dump_callback(value ? value : json_null(), append, &p, JSON_COMPACT | JSON_ENCODE_ANY);
+    p.text[p.len] = '\0';
     if (len) {
-        *len = n;
+        *len = p.len;
     }
-    return text;
+    return p.text;
 }
 
 /* ---- make ---- */

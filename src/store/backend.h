@@ -35,8 +35,10 @@ typedef struct {
     apr_status_t (*migrate)(store *s, apr_pool_t *pool);
     apr_status_t (*ping)(store *s, apr_pool_t *pool);
     apr_status_t (*check)(store *s, apr_pool_t *pool, const char **report);
+    /* `other` NULL: one document alone. What is not there stays NULL, and so does *second where
+     * the first names nothing. */
     apr_status_t (*get)(store *s, apr_pool_t *pool, const store_coll *coll, const char *id,
-                        store_doc **out);
+                        store_fid by, const store_coll *other, store_doc **out, store_doc **second);
     /* doc has its id, version and times set already; *index as in store_insert(). */
     apr_status_t (*insert)(store *s, apr_pool_t *pool, const store_doc *doc, const char **index);
     /* The changes include version and updated_at already where the collection has them. */

@@ -98,20 +98,33 @@ static apr_status_t read_by_id(mongo_call *call, const char *id, int whole, on_d
     return rv;
 }
 
-static apr_status_t mongo_get(store *s, apr_pool_t *pool, const store_coll *coll, const char *id,
-                              store_doc **out)
+static apr_status_t get_here(mongo_call *call, apr_pool_t *pool, const store_coll *coll,
+                             const char *id, store_doc **out)
 {
     reader r = {pool, coll, apr_array_make(pool, 1, sizeof(store_doc *))};
-    mongo_call call;
-    apr_status_t rv = mongo_begin(&call, s, coll);
+    apr_status_t rv = read_by_id(call, id, 1, keep_doc, &r);
 
-    if (rv == APR_SUCCESS) {
-        rv = read_by_id(&call, id, 1, keep_doc, &r);
-    }
     if (rv == APR_SUCCESS && r.docs->nelts == 0) {
         rv = STORE_ENOENT;
     } else if (rv == APR_SUCCESS) {
         *out = APR_ARRAY_IDX(r.docs, 0, store_doc *);
+    }
+    return rv;
+}
+
+static apr_status_t mongo_get(store *s, apr_pool_t *pool, const store_coll *coll, const char *id,
+                              store_fid by, const store_coll *other, store_doc **out,
+                              store_doc **second)
+{
+    mongo_call call;
+    apr_status_t rv = mongo_begin(&call, s, coll);
+
+    if (rv == APR_SUCCESS) {
+        rv = get_here(&call, pool, coll, id, out);
+    }
+    if (rv == APR_SUCCESS && other && !store_is_null(*out, by)) {
+        mongo_turn_to(&call, other);
+        rv = get_here(&call, pool, other, store_str(*out, by), second);
     }
     return mongo_end(&call, rv);
 }

@@ -340,6 +340,17 @@ static void call_init(mongo_call *call, store *s)
     call->began = bson_get_monotonic_time();
 }
 
+void mongo_turn_to(mongo_call *call, const store_coll *coll)
+{
+    if (call->coll) {
+        mongoc_collection_destroy(call->coll);
+    }
+    call->coll = mongoc_client_get_collection(call->client, call->m->database, coll->name);
+    if (coll->flags & STORE_RELAXED) {
+        mongoc_collection_set_write_concern(call->coll, call->m->relaxed);
+    }
+}
+
 apr_status_t mongo_begin(mongo_call *call, store *s, const store_coll *coll)
 {
     mongo *m = s->data;
@@ -351,10 +362,7 @@ apr_status_t mongo_begin(mongo_call *call, store *s, const store_coll *coll)
     }
     rv = get_ready(call);
     if (rv == APR_SUCCESS && coll) {
-        call->coll = mongoc_client_get_collection(call->client, m->database, coll->name);
-        if (coll->flags & STORE_RELAXED) {
-            mongoc_collection_set_write_concern(call->coll, m->relaxed);
-        }
+        mongo_turn_to(call, coll);
     }
     return rv;
 }

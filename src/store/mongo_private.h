@@ -77,6 +77,8 @@ int mongo_say(mongo *m, biz_level level, const char *fmt, ...)
 /* Borrows a client, sees to indexes at first use. Refuses at once while the breaker is open.
  * Always followed by mongo_end(), whatever it answers. `coll` may be NULL. */
 apr_status_t mongo_begin(mongo_call *call, store *s, const store_coll *coll);
+/* What follows in this call is about another collection. */
+void mongo_turn_to(mongo_call *call, const store_coll *coll);
 /* With a client of its own that waits long for an answer, beside breaker and pool. */
 apr_status_t mongo_begin_slow(mongo_call *call, store *s);
 /* Gives the client back, tells the breaker and the operator; gives `status` back. */

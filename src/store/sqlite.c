@@ -51,8 +51,8 @@ static apr_status_t sqlite_open(store *s, const char *url, const store_options *
         const store_coll *coll = store_coll_by_no(no);
 
         q->columns[no] = sq_columns(s->pool, coll);
-        q->get[no] = apr_psprintf(s->pool, "SELECT %s FROM \"%s\" WHERE \"_id\" = ?",
-                                  q->columns[no], coll->name);
+        q->get_text[no] = apr_psprintf(s->pool, "SELECT %s FROM \"%s\" WHERE \"_id\" = ?",
+                                       q->columns[no], coll->name);
         q->insert[no] = sq_insert_text(s->pool, coll);
     }
     s->data = q;
@@ -179,11 +179,40 @@ static apr_status_t done(sq_conn *c, int rc)
 
 /* ---- one document ---- */
 
-static apr_status_t sqlite_get(store *s, apr_pool_t *pool, const store_coll *coll, const char *id,
-                               store_doc **out)
+/* What the connection sees stays as it is until leave_doc(). SQLITE_ROW with a document,
+ * SQLITE_DONE without. */
+static int visit_doc(sq_conn *c, apr_pool_t *pool, const store_coll *coll, const char *id,
+                     store_doc **out)
 {
-    sq_store *q = s->data;
     sqlite3_stmt *stmt;
+    int rc = sq_prepare_get(c, coll->no, &stmt);
+
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_bind_text64(stmt, 1, id, strlen(id), SQLITE_STATIC, SQLITE_UTF8);
+    }
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_step(stmt);
+    }
+    if (rc == SQLITE_ROW) {
+        *out = sq_doc_read(pool, coll, stmt);
+    }
+    return rc;
+}
+
+static void leave_doc(sq_conn *c, const store_coll *coll)
+{
+    if (c->get[coll->no]) {
+        sqlite3_reset(c->get[coll->no]);
+        sqlite3_clear_bindings(c->get[coll->no]);
+    }
+}
+
+/* The second visit begins before the first is over, so that both are one look at the file: its lock
+ * is taken and given back once. */
+static apr_status_t sqlite_get(store *s, apr_pool_t *pool, const store_coll *coll, const char *id,
+                               store_fid by, const store_coll *other, store_doc **out,
+                               store_doc **second)
+{
     sq_conn *c;
     apr_status_t rv = sq_acquire(s, SQ_READ, &c);
     int rc;
@@ -191,20 +220,13 @@ static apr_status_t sqlite_get(store *s, apr_pool_t *pool, const store_coll *col
     if (rv) {
         return rv;
     }
-    rc = sq_prepare(c, q->get[coll->no], &stmt);
-    if (rc == SQLITE_OK) {
-        rc = sqlite3_bind_text64(stmt, 1, id, strlen(id), SQLITE_STATIC, SQLITE_UTF8);
-        while (rc == SQLITE_OK || rc == SQLITE_ROW) {
-            rc = sqlite3_step(stmt);
-            if (rc == SQLITE_ROW) {
-                *out = sq_doc_read(pool, coll, stmt);
-            }
-        }
-        sqlite3_reset(stmt);
-        sqlite3_clear_bindings(stmt);
+    rc = visit_doc(c, pool, coll, id, out);
+    if (rc == SQLITE_ROW && other && !store_is_null(*out, by)) {
+        rc = visit_doc(c, pool, other, store_str(*out, by), second);
+        leave_doc(c, other);
     }
-    rv = done(c, rc);
-    return rv == APR_SUCCESS && !*out ? STORE_ENOENT : rv;
+    leave_doc(c, coll);
+    return done(c, rc);
 }
 
 static apr_status_t sqlite_insert(store *s, apr_pool_t *pool, const store_doc *doc,

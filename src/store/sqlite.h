@@ -47,7 +47,7 @@ typedef struct {
     _Atomic int64_t said[SQ_LINES]; /* monotonic microseconds */
     _Atomic int down;               /* the last thing said was bad */
     /* Texts that never change, by collection. */
-    const char *columns[COLL_END], *get[COLL_END], *insert[COLL_END];
+    const char *columns[COLL_END], *get_text[COLL_END], *insert[COLL_END];
     const char *fingerprint;
 } sq_store;
 
@@ -60,6 +60,7 @@ typedef struct sq_conn {
     sq_mode mode;
     int full; /* PRAGMA synchronous is FULL, else NORMAL */
     unsigned turn, seed;
+    sqlite3_stmt *get[COLL_END]; /* one document by its id: what is asked most */
     struct {
         uint64_t hash;
         sqlite3_stmt *stmt;
@@ -85,6 +86,8 @@ apr_status_t sq_acquire(store *s, sq_mode mode, sq_conn **out);
 void sq_release(sq_conn *c, int rc);
 /* The kept statement for this text. */
 int sq_prepare(sq_conn *c, const char *sql, sqlite3_stmt **stmt);
+/* The one that gets a document of the collection by its id. */
+int sq_prepare_get(sq_conn *c, store_coll_no coll, sqlite3_stmt **stmt);
 
 /* ---- sqlite_sql.c: texts with bound values ---- */
 

@@ -67,6 +67,18 @@ int sq_prepare(sq_conn *c, const char *sql, sqlite3_stmt **stmt)
     return rc;
 }
 
+int sq_prepare_get(sq_conn *c, store_coll_no coll, sqlite3_stmt **stmt)
+{
+    int rc = SQLITE_OK;
+
+    if (!c->get[coll]) {
+        rc = sqlite3_prepare_v3(c->db, c->owner->get_text[coll], -1, SQLITE_PREPARE_PERSISTENT,
+                                &c->get[coll], NULL);
+    }
+    *stmt = c->get[coll];
+    return rc;
+}
+
 /* ---- one connection ---- */
 
 static void count_open(int by)
@@ -94,6 +106,9 @@ static void close_conn(sq_conn *c)
     }
     for (int i = 0; i < SQ_STATEMENTS && c->cache[i].stmt; i++) {
         sqlite3_finalize(c->cache[i].stmt);
+    }
+    for (int no = 0; no < COLL_END; no++) {
+        sqlite3_finalize(c->get[no]);
     }
     if (c->db) {
         sqlite3_close_v2(c->db);
@@ -305,10 +320,18 @@ static apr_status_t close_all(void *data)
     return APR_SUCCESS;
 }
 
+/* Without its statistics of memory: they cost a lock of the whole process at each allocation.
+ * Refused, and no harm, where somebody else in this process was first to use SQLite. */
+static void prepare_library(void)
+{
+    sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 apr_status_t sq_pool_init(sq_store *q)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_condattr_t attr;
-    int bad = pthread_condattr_init(&attr);
+    int bad = pthread_once(&once, prepare_library) || pthread_condattr_init(&attr);
 
     /* Waiting must not end early or late when somebody sets the clock. */
     bad = bad || pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
@@ -376,12 +399,13 @@ static void give_up(sq_store *q, sq_mode mode)
 static apr_status_t enter_pool(sq_store *q, sq_mode mode, int64_t deadline, sq_conn **out)
 {
     const char *what = NULL;
+    pid_t me = getpid();
 
     pthread_mutex_lock(&q->lock);
-    if (q->pid != getpid() && q->open == 0) {
-        q->pid = getpid();
+    if (q->pid != me && q->open == 0) {
+        q->pid = me;
     }
-    if (q->pid != getpid()) {
+    if (q->pid != me) {
         pthread_mutex_unlock(&q->lock);
         sq_say(q, SQ_FORKED, "");
         return STORE_EUNAVAIL;

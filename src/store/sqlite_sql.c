@@ -270,12 +270,21 @@ int sq_doc_bind(sqlite3_stmt *stmt, const store_doc *doc)
     return rc;
 }
 
+/* Asked for as bytes: as a text, SQLite would first make a copy of its own, to end it with a NUL.
+ */
+static const char *text_at(apr_pool_t *pool, sqlite3_stmt *stmt, int at)
+{
+    const char *bytes = sqlite3_column_blob(stmt, at);
+
+    return apr_pstrmemdup(pool, bytes ? bytes : "", (apr_size_t)sqlite3_column_bytes(stmt, at));
+}
+
 store_doc *sq_doc_read(apr_pool_t *pool, const store_coll *coll, sqlite3_stmt *stmt)
 {
     store_doc *doc = store_doc_blank(pool, coll);
     int at = 2;
 
-    doc->id = apr_pstrdup(pool, (const char *)sqlite3_column_text(stmt, 0));
+    doc->id = text_at(pool, stmt, 0);
     doc->created_at = sqlite3_column_int64(stmt, 1) * 1000;
     if (has_version(coll)) {
         doc->version = sqlite3_column_int64(stmt, 2);
@@ -292,9 +301,7 @@ store_doc *sq_doc_read(apr_pool_t *pool, const store_coll *coll, sqlite3_stmt *s
         switch (coll->fields[i].type) {
         case STORE_STR:
         case STORE_JSON:
-            value->s = (const char *)sqlite3_column_text(stmt, at);
-            value->s = apr_pstrmemdup(pool, value->s ? value->s : "",
-                                      (apr_size_t)sqlite3_column_bytes(stmt, at));
+            value->s = text_at(pool, stmt, at);
             break;
         case STORE_TIME:
             value->i = sqlite3_column_int64(stmt, at) * 1000;

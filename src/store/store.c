@@ -133,12 +133,36 @@ apr_status_t store_get(store *s, apr_pool_t *pool, store_coll_no coll_no, const 
                        store_doc **out)
 {
     const store_coll *coll = store_coll_by_no(coll_no);
+    apr_status_t rv;
 
     *out = NULL;
     if (!coll) {
         return store_misuse("store_get", NULL, "no such collection");
     }
-    return store_id_is_possible(id) ? s->backend->get(s, pool, coll, id, out) : STORE_ENOENT;
+    if (!store_id_is_possible(id)) {
+        return STORE_ENOENT;
+    }
+    rv = s->backend->get(s, pool, coll, id, STORE_ID, NULL, out, NULL);
+    return rv == APR_SUCCESS && !*out ? STORE_ENOENT : rv;
+}
+
+apr_status_t store_get_two(store *s, apr_pool_t *pool, store_coll_no coll_no, const char *id,
+                           store_fid by, store_coll_no other_no, store_doc **out,
+                           store_doc **second)
+{
+    const store_coll *coll = store_coll_by_no(coll_no), *other = store_coll_by_no(other_no);
+    apr_status_t rv;
+
+    *out = *second = NULL;
+    if (!coll || !other || coll == other || STORE_FID_COLL(by) != coll_no ||
+        store_field_type(by) != STORE_STR) {
+        return store_misuse("store_get_two", coll, "not two collections and a text of the first");
+    }
+    if (!store_id_is_possible(id)) {
+        return STORE_ENOENT;
+    }
+    rv = s->backend->get(s, pool, coll, id, by, other, out, second);
+    return rv == APR_SUCCESS && !*second ? STORE_ENOENT : rv;
 }
 
 apr_status_t store_insert(store *s, apr_pool_t *pool, store_doc *doc, const char **index)

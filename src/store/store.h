@@ -200,6 +200,10 @@ typedef struct {
 /* STORE_ENOENT where there is none. */
 apr_status_t store_get(store *s, apr_pool_t *pool, store_coll_no coll, const char *id,
                        store_doc **out);
+/* A document and the one of collection `other` whose id stands in its text `by`, by one visit to
+ * the store: with SQLite both are as they were at one moment. STORE_ENOENT where one is missing. */
+apr_status_t store_get_two(store *s, apr_pool_t *pool, store_coll_no coll, const char *id,
+                           store_fid by, store_coll_no other, store_doc **out, store_doc **second);
 
 /* Sets created_at, updated_at and version 1. STORE_EEXIST, and where `index` is not NULL the name
  * of the unique index that was hit ("_id" for the id); where several are, one of them. */

@@ -476,6 +476,48 @@ static void a_delete_is_conditional_too(void **state)
     assert_status(store_get(st, pool, COLL_USERS, id, &doc), STORE_ENOENT);
 }
 
+static void a_document_and_the_one_it_names(void **state)
+{
+    store_doc *user = new_user(unique_name("two")), *session = store_doc_new(pool, COLL_SESSIONS);
+    store_doc *one, *two;
+    const char *id = store_doc_id(session);
+
+    (void)state;
+    assert_status(
+        store_get_two(st, pool, COLL_SESSIONS, id, SESSION_USER_ID, COLL_USERS, &one, &two),
+        STORE_ENOENT);
+    assert_ok(store_insert(st, pool, session, NULL));
+    /* It names nobody, somebody who is not there, somebody. */
+    for (int i = 0; i < 3; i++) {
+        store_change names[] = {STORE_SET_STR(SESSION_USER_ID, store_doc_id(user))};
+
+        if (i == 2) {
+            assert_ok(store_insert(st, pool, user, NULL));
+        }
+        if (i > 0) {
+            assert_ok(store_update(st, pool, COLL_SESSIONS, id, NULL, 0, names, 1, NULL));
+        }
+        assert_status(
+            store_get_two(st, pool, COLL_SESSIONS, id, SESSION_USER_ID, COLL_USERS, &one, &two),
+            i == 2 ? APR_SUCCESS : STORE_ENOENT);
+    }
+    assert_string_equal(store_doc_id(one), id);
+    assert_string_equal(store_str(one, SESSION_USER_ID), store_doc_id(user));
+    assert_string_equal(store_doc_id(two), store_doc_id(user));
+    assert_string_equal(store_str(two, USER_EMAIL), store_str(user, USER_EMAIL));
+    /* What another has changed in between is seen. */
+    assert_ok(store_delete(st, pool, COLL_USERS, store_doc_id(user), NULL, 0));
+    assert_status(
+        store_get_two(st, pool, COLL_SESSIONS, id, SESSION_USER_ID, COLL_USERS, &one, &two),
+        STORE_ENOENT);
+    assert_int_equal(log_lines, 0);
+    assert_status(store_get_two(st, pool, COLL_SESSIONS, id, USER_NAME, COLL_USERS, &one, &two),
+                  STORE_EINVAL);
+    assert_status(store_get_two(st, pool, COLL_SESSIONS, id, SESSION_EPOCH, COLL_USERS, &one, &two),
+                  STORE_EINVAL);
+    assert_int_equal(log_lines, 2);
+}
+
 static void counters_count(void **state)
 {
     const char *name = unique_name("invoice"), *other = unique_name("other");
@@ -598,6 +640,9 @@ static void a_store_that_is_down(void **state)
     (void)state;
     assert_status(store_get(down, pool, COLL_USERS, "usr_x", &doc), STORE_EUNAVAIL);
     assert_in_range(apr_time_now() - begin, 0, 1500000);
+    assert_status(
+        store_get_two(down, pool, COLL_SESSIONS, "ses_x", SESSION_USER_ID, COLL_USERS, &doc, &doc),
+        STORE_EUNAVAIL);
     assert_status(store_insert(down, pool, new_user("x"), NULL), STORE_EUNAVAIL);
     assert_status(store_update(down, pool, COLL_USERS, "x", NULL, 0, NULL, 0, &doc),
                   STORE_EUNAVAIL);
@@ -639,6 +684,7 @@ int main(void)
         T(conditions_mean_what_they_say),
         T(bools_and_null_bools),
         T(a_delete_is_conditional_too),
+        T(a_document_and_the_one_it_names),
         T(counters_count),
         T(a_scan_sees_everything_and_a_copy_is_exact),
         T(expired_rows_are_swept),

@@ -30,6 +30,7 @@ static biz_keys *keys_of_the_target(void)
         FUZZ_CHECK(biz_jwk_load(pool, jwk, &keys->jwks[0]) == APR_SUCCESS);
         memset(keys->refresh, 7, sizeof(keys->refresh));
         keys->jwks_json = "{}";
+        keys->jwks_id = "of nothing";
     }
     return keys;
 }

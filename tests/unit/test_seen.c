@@ -30,7 +30,7 @@ static void gives_back_what_was_put(void **state)
 
     (void)state;
     assert_int_equal(0, seen_get(seen, pool, ISSUER, "a.b.c", &out));
-    seen_put(seen, ISSUER, "a.b.c", &in);
+    seen_put(seen, pool, ISSUER, "a.b.c", &in);
     assert_int_equal(1, seen_get(seen, pool, ISSUER, "a.b.c", &out));
     assert_string_equal(USER, out.user_id);
     assert_string_equal(SESSION, out.session_id);
@@ -43,7 +43,7 @@ static void tells_tokens_and_issuers_apart(void **state)
     token_claims in = {USER, SESSION, 1}, out;
 
     (void)state;
-    seen_put(seen, ISSUER, "a.b.c", &in);
+    seen_put(seen, pool, ISSUER, "a.b.c", &in);
     assert_int_equal(0, seen_get(seen, pool, ISSUER, "a.b.C", &out));
     assert_int_equal(0, seen_get(seen, pool, "https://other.example", "a.b.c", &out));
     assert_int_equal(0, seen_get(seen, pool, ISSUER "a", ".b.c", &out));
@@ -56,7 +56,7 @@ static void refuses_ids_that_do_not_fit(void **state)
     token_claims in = {"usr_0123456789012345678901234567890123456789", SESSION, 1}, out;
 
     (void)state;
-    seen_put(seen, ISSUER, "a.b.c", &in);
+    seen_put(seen, pool, ISSUER, "a.b.c", &in);
     assert_int_equal(0, seen_get(seen, pool, ISSUER, "a.b.c", &out));
 }
 
@@ -78,7 +78,7 @@ static void *APR_THREAD_FUNC race(apr_thread_t *thread, void *data)
         if (seen_get(raced, mine, ISSUER, token, &out))
             wrong += strcmp(out.user_id, id) != 0 || out.expires_at != n;
         else
-            seen_put(raced, ISSUER, token, &in);
+            seen_put(raced, mine, ISSUER, token, &in);
         if (i % 100 == 0)
             apr_pool_clear(mine);
     }

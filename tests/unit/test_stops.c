@@ -76,9 +76,9 @@ static apr_status_t written(apr_status_t status)
 }
 
 static apr_status_t get(store *s, apr_pool_t *p, const store_coll *coll, const char *id,
-                        store_doc **out)
+                        store_fid by, const store_coll *other, store_doc **out, store_doc **second)
 {
-    return is_away() ? STORE_EUNAVAIL : real->get(s, p, coll, id, out);
+    return is_away() ? STORE_EUNAVAIL : real->get(s, p, coll, id, by, other, out, second);
 }
 
 static apr_status_t insert(store *s, apr_pool_t *p, const store_doc *doc, const char **index)
@@ -142,6 +142,7 @@ static int group_setup(void **state)
     keys.jwks = apr_pcalloc(pool, 2 * sizeof(jwk));
     keys.jwks[0] = jwk;
     keys.jwks_json = "{}";
+    keys.jwks_id = "of nothing";
     settings.public_url = settings.frontend_url = "https://portal.example";
     settings.brand = apr_table_make(pool, 1);
     settings.secrets = apr_table_make(pool, 1);
