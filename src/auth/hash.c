@@ -1,8 +1,65 @@
-/* hash.c: see hash.h. */
+/* hash.c: see hash.h. A hash is made by a thread of its own that gives way to everybody else, so
+ * that a flood of sign-ins holds up the other routes little. It is not the worker's thread, because
+ * one that gave way cannot go back without a right that workers do not have. Making a thread costs
+ * a thousandth of a hash. */
 #include "hash.h"
+
+#include <pthread.h>
+#include <sys/resource.h>
 
 #include "breached.h"
 #include "core/password.h"
+
+enum { HASH_NICE = 10 };
+
+typedef struct {
+    apr_pool_t *pool;
+    const char *password, *hash; /* to check against; NULL in make_hash() */
+    const char **made;           /* gets a fresh hash; NULL: none is wanted */
+    apr_status_t status;
+    apr_time_t checked_at;
+} task;
+
+static void give_way(void)
+{
+#ifdef __linux__
+    setpriority(PRIO_PROCESS, 0, HASH_NICE); /* on Linux this thread alone */
+#endif
+}
+
+static void *make_hash(void *data)
+{
+    task *t = data;
+
+    give_way();
+    t->status = biz_password_hash(t->pool, t->password, t->made);
+    return NULL;
+}
+
+static void *check_hash(void *data)
+{
+    task *t = data;
+
+    give_way();
+    t->status = biz_password_verify(t->password, t->hash);
+    t->checked_at = apr_time_now();
+    /* Without a fresh hash the old one still serves: a failure here is no reason to refuse. */
+    if (t->status == APR_SUCCESS && t->made != NULL && biz_password_is_outdated(t->hash) &&
+        biz_password_hash(t->pool, t->password, t->made) != APR_SUCCESS)
+        *t->made = NULL;
+    return NULL;
+}
+
+/* Where no thread is to be had there is no memory for a hash either. */
+static apr_status_t run(void *(*work)(void *), task *t)
+{
+    pthread_t thread;
+
+    if (pthread_create(&thread, NULL, work, t) != 0)
+        return APR_ENOMEM;
+    pthread_join(thread, NULL);
+    return t->status;
+}
 
 /* Long enough for a queue of four a processor at 35 ms each, short enough for a browser. */
 #define HASH_WAIT apr_time_from_msec(1500)
@@ -49,7 +106,7 @@ biz_code auth_hash_new(biz_req *req, biz_reply *reply, const char *param, const 
         return biz_fail(reply, BIZ_WEAK_PASSWORD, param, reason);
     if (enter(req, reply, &place) != BIZ_OK)
         return reply->code;
-    status = biz_password_hash(req->pool, password, hash);
+    status = run(make_hash, &(task){.pool = req->pool, .password = password, .made = hash});
     biz_hash_leave(req->env->shared, place);
     return status == APR_SUCCESS ? BIZ_OK : out_of_memory(req, reply, status);
 }
@@ -78,6 +135,7 @@ void auth_hash_pretend(const biz_req *req)
 biz_code auth_hash_verify(biz_req *req, biz_reply *reply, const char *password, const char *hash,
                           int *matches, const char **renewed)
 {
+    task check = {.pool = req->pool, .password = password, .hash = hash, .made = renewed};
     apr_time_t began;
     apr_status_t status;
     int place;
@@ -89,13 +147,9 @@ biz_code auth_hash_verify(biz_req *req, biz_reply *reply, const char *password, 
     began = apr_time_now();
     if (enter(req, reply, &place) != BIZ_OK)
         return reply->code;
-    status = biz_password_verify(password, hash);
-    remember_time(req->env->shared, apr_time_now() - began);
+    status = run(check_hash, &check);
+    remember_time(req->env->shared, check.checked_at - began);
     *matches = status == APR_SUCCESS;
-    /* Without a fresh hash the old one still serves: a failure here is no reason to refuse. */
-    if (*matches && renewed != NULL && biz_password_is_outdated(hash) &&
-        biz_password_hash(req->pool, password, renewed) != APR_SUCCESS)
-        *renewed = NULL;
     biz_hash_leave(req->env->shared, place);
     return APR_STATUS_IS_ENOMEM(status) ? out_of_memory(req, reply, status) : BIZ_OK;
 }
