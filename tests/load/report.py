@@ -1,5 +1,5 @@
-"""The page and the plot that the bench writes from its results. `report.py RESULTS FOLDER` writes them
-again from the results of an earlier run."""
+"""The page and the plot that the bench writes from its results, whichever of its tables there are.
+`report.py RESULTS FOLDER` writes them again from the results of an earlier run."""
 import json
 import pathlib
 import sys
@@ -7,18 +7,21 @@ from html import escape
 
 HEAD = """# Benchmarks
 
-Made by `make bench`, which needs {minutes} minutes and the machine for itself; nothing here is typed by
-hand. {system}, {apache}, {processors} processors ({cpu}), client and server on the same machine.
+Made by `make bench` in {minutes:.0f} minutes{partly}; nothing here is typed by hand. {system}, {apache}, {processors}
+processors ({cpu}), Linux {kernel}, client and server on the same machine.
 
 The sides of a table are measured in turn, {rounds} rounds of {seconds:g} s each, forwards and backwards.
 A ratio is the median over the rounds of what a side did beside what the first side did in the same
 round; the least and the most stand behind it. Each table has its first side twice: a difference
 smaller than between those two says nothing. CPU is utime and stime of all processes of the server, a
-request; p50 and p99 are wrk's, from {connections} connections kept alive. Absolute figures move by 15 %
-from hour to hour; ratios stay.
-
-![requests a second beside an empty handler](benchmarks.svg)
+request; p50 and p99 are wrk's, from 32 connections kept alive. Absolute figures move by 15 % from hour
+to hour; ratios stay.
+{busy}
 """
+
+PLOT = "![requests a second beside an empty handler](benchmarks.svg)\n"
+STATUS = "status, CORS and a rule"
+MIB = 2 ** 20
 
 
 def table(rows, columns):
@@ -36,106 +39,212 @@ def side_rows(sides):
 SIDE_COLUMNS = ("side", "requests/s", "ratio", "CPU", "ratio by CPU", "p50", "p99")
 
 
-def goals(r):
-    """[(goal, what was measured, reached)]"""
-    requests, others, login, mongo = r["requests"], r["others"], r["login"], r["mongo"]
-    status = requests["status, CORS and a rule"]
-    found = []
+class Goals:
+    """[goal, what was measured, reached], of the tables that there are."""
 
-    def goal(text, value, least=None, most=None, unit=""):
+    def __init__(self):
+        self.rows = []
+
+    def add(self, text, value, least=None, most=None, unit="", digits=2):
         reached = (least is None or value >= least) and (most is None or value <= most)
-        found.append([text, f"{value:.2f}{unit}", "yes" if reached else "**no**"])
+        self.rows.append([text, f"{value:.{digits}f}{unit}", "yes" if reached else "**no**"])
 
-    goal("status with CORS and a rule ≥ 1.10 of an empty handler", status["ratio"], 1.10)
-    goal("the same by CPU", status["cpu_ratio"], 1.10)
-    for name, least in (("http", 5), ("ASGI", 2)):
-        side = next(s for n, s in others.items() if name in n and "FastAPI" in n)
-        goal(f"≥ {least} × FastAPI with the limiter as {name} middleware", 1 / side["ratio"], least,
-             unit=" ×")
-    goal("a refusal ≥ 1.15 of an empty handler", requests["a refusal: 429"]["ratio"], 1.15)
-    goal("signed-in me on SQLite ≥ 0.75 of an empty handler",
-         requests["GET /auth/me, SQLite"]["ratio"], 0.75)
-    goal("signed-in me on MongoDB ≥ 0.8 of a bare libmongoc loop", mongo["ratio"], 0.8)
-    goal("logins ≥ 0.9 of the bare hash on all processors", login["ratio"], 0.9)
-    goal("p99 of status during a flood of logins ≤ 3 × idle",
-         login["flood_p99"] / login["idle_p99"], most=3, unit=" ×")
-    goal("a million addresses let no process grow by more than 2 MiB",
-         r["memory"]["growth"] / 2 ** 20, most=2, unit=" MiB")
-    through = r["exactness"]["mod_bizapi"]
-    goal(f"exactly {through['limit']} of 200 000 requests let through", through["through"],
-         through["limit"], through["limit"])
-    return found
+
+def goals_of_requests(goals, r):
+    if "requests" in r:
+        sides = r["requests"]
+        goals.add("status with CORS and a rule ≥ 1.10 of an empty handler", sides[STATUS]["ratio"],
+                  1.10)
+    if "others" in r:
+        for name, least in (("http", 5), ("ASGI", 2)):
+            side = next(s for n, s in r["others"].items() if name in n and "FastAPI" in n)
+            goals.add(f"the same ≥ {least} × FastAPI with its limiter as {name} middleware",
+                      1 / side["ratio"], least, unit=" ×", digits=1)
+    if "requests" in r:
+        goals.add("a refusal (429) ≥ 1.15 of an empty handler", sides["a refusal: 429"]["ratio"], 1.15)
+        goals.add("signed-in me on SQLite ≥ 0.75 of an empty handler",
+                  sides["GET /auth/me, SQLite"]["ratio"], 0.75)
+    if "mongo" in r:
+        goals.add("signed-in me on MongoDB ≥ 0.8 of a bare libmongoc loop", r["mongo"]["ratio"], 0.8)
+
+
+def goals_of_limits(goals, r):
+    for live in r["limiter"]["live"] if "limiter" in r else []:
+        goals.add(f"a decision among 1 000 000 live addresses ≤ 300 ns ({live['slots']} places, "
+                  f"{live['processes']} at once)", live["ns"], most=300, unit=" ns", digits=0)
+    if "memory" in r:
+        goals.add(f"{r['memory']['addresses']} addresses let no process grow by more than 2 MiB",
+                  r["memory"]["growth"] / MIB, most=2, unit=" MiB")
+    if "exactness" in r:
+        ours = r["exactness"]["mod_bizapi"]
+        windows = 1 + int(ours["seconds"] // 60)
+        goals.add(f"of {ours['requests']} requests within {ours['seconds']:.0f} s at most "
+                  f"{windows * ours['limit']} are let through", ours["through"],
+                  most=windows * ours["limit"], digits=0)
+    if "redis" in r:
+        shared, gone = r["redis"]["shared memory"], r["redis"]["Redis gone"]
+        goals.add("Redis gone adds ≤ 1 ms (p50)", (gone["p50"] - shared["p50"]) / 1000, most=1,
+                  unit=" ms")
+
+
+def goals_of_load(goals, r):
+    if "login" in r:
+        goals.add("logins ≥ 0.9 of the bare hash on all processors", r["login"]["ratio"], 0.9)
+    if "flood" in r:
+        goals.add("p99 of status during a flood of logins ≤ 3 × idle", r["flood"]["ratio"], most=3,
+                  unit=" ×", digits=1)
+    for name, kind in r["growth"]["kinds"].items() if "growth" in r else []:
+        goals.add(f"{name}: {r['growth']['many']} accounts and bookings ≤ 1.2 × {r['growth']['few']}",
+                  kind["large"] / kind["small"], most=1.2, unit=" ×")
+
+
+def goals_of(r):
+    goals = Goals()
+    for each in (goals_of_requests, goals_of_limits, goals_of_load):
+        each(goals, r)
+    return goals.rows
+
+
+# ---- the sections ----
+
+def requests(sides):
+    return "One Apache: event, 4 children of 25 threads, no access log.\n\n" + table(
+        side_rows(sides), SIDE_COLUMNS)
+
+
+def others(sides):
+    return ("The same kind of answer with somebody else's limiter before it. FastAPI runs on two uvicorn "
+            "workers with uvloop; nginx has two workers and a file.\n\n" + table(
+                side_rows(sides), SIDE_COLUMNS))
+
+
+def exactness(sides):
+    return ("One address, as fast as it can, against a limit a minute. A side that is too slow for all "
+            "requests got what fits into 40 s.\n\n" + table(
+                [[name, str(e["requests"]), f"{e['seconds']:.0f} s", str(e["limit"]), str(e["through"])]
+                 for name, e in sides.items()],
+                ("limiter", "requests", "within", "limit", "let through")))
+
+
+def login(r):
+    failed = f"\n{r['failed']} of them failed.\n" if r["failed"] else ""
+    return f"argon2id (19 MiB, 2 passes) on {r['processors']} processors.\n\n" + table([
+        ["the bare hash, all processors", f"{r['bare']:.1f}", "1.00"],
+        ["the bare hash, again", "", f"{r['again']:.2f}"],
+        ["POST /auth/login", f"{r['login']:.1f}", f"{r['ratio']:.2f}"]],
+        ("side", "a second", "ratio")) + failed
+
+
+def flood(r):
+    rows = [[name, f"{r['p50'][key] / 1000:.2f} ms", f"{r['p99'][key] / 1000:.2f} ms",
+             f"{r['rate'][key]:.0f}", ratio]
+            for name, key, ratio in (("idle", "idle", "1.00"), ("idle, again", "again",
+                                                                f"{r['again']:.2f}"),
+                                     ("64 connections do nothing but sign in", "flood",
+                                      f"{r['ratio']:.2f}"))]
+    return ("Status from four connections, whose process goes before the server's as if it had a machine "
+            "of its own.\n\n" + table(rows, ("meanwhile", "p50", "p99", "requests/s", "ratio of p99")) +
+            f"\nThe 64 get {r['logins']:.0f} sign-ins a second through and {r['refused']:.0f} answers that "
+            "the server is busy.\n")
+
+
+def mongo(r):
+    return (f"The database is {r['server']}; the bare loop reads the same two documents by id with "
+            "libmongoc, from as many threads as there are connections.\n\n" + table(
+                [["libmongoc alone", f"{r['bare']:.0f}", "1.00"],
+                 ["libmongoc alone, again", "", f"{r['again']:.2f}"],
+                 ["GET /auth/me", f"{r['me']:.0f}", f"{r['ratio']:.2f}"]],
+                ("side", "a second", "ratio")))
+
+
+def redis(sides):
+    return ("Status again, from one connection: what a decision in Redis takes, and what is left of it "
+            "when Redis has gone.\n\n" + table(side_rows(sides), SIDE_COLUMNS))
+
+
+def memory(r):
+    return (f"What each of the {len(r['before'])} workers has for itself alone: "
+            f"{r['before'][0] / MIB:.1f} to {r['before'][-1] / MIB:.1f} MiB before and "
+            f"{r['after'][0] / MIB:.1f} to {r['after'][-1] / MIB:.1f} MiB after {r['addresses']} requests "
+            f"from as many addresses; the greatest growth is {r['growth'] / 1024:.0f} KiB. The limiter's "
+            f"table of 2 097 152 places is 512 MiB that all share, as long as the server runs "
+            f"({r['shared'] / MIB:.0f} MiB of shared memory in use).\n")
+
+
+def growth(r):
+    return (f"Medians over one kept connection, in an order by chance: {r['few']} accounts and bookings in "
+            f"SQLite, twice, and {r['many']}.\n\n" + table(
+                [[name, f"{k['small']:.2f} ms", f"{k['again'] / k['small']:.2f}",
+                  f"{k['large']:.2f} ms", f"{k['large'] / k['small']:.2f}"]
+                 for name, k in r["kinds"].items()],
+                ("request", f"{r['few']}", "again", f"{r['many']}", "ratio")))
+
+
+def limiter(r):
+    return "```\n" + r["text"].strip("\n") + "\n```\n"
+
+
+SECTIONS = (("requests", "Requests", requests), ("others", "Beside others", others),
+            ("exactness", "How exact a limit is", exactness), ("login", "Signing in", login),
+            ("flood", "Others during a flood of sign-ins", flood),
+            ("mongo", "Signed in, on MongoDB", mongo), ("redis", "Limits in Redis", redis),
+            ("growth", "A million accounts and bookings", growth), ("memory", "Memory", memory),
+            ("limiter", "The limiter alone", limiter))
 
 
 def page(r):
-    m, login, mongo, memory = r["machine"], r["login"], r["mongo"], r["memory"]
-    text = HEAD.format(minutes=12, connections=32, rounds=r["rounds"], seconds=r["seconds"], **m)
-    text += "\n## The goals\n\n" + table(goals(r), ("goal", "measured", "reached"))
-    text += "\n## Requests\n\nOne Apache: event, 4 children of 25 threads, no access log.\n\n"
-    text += table(side_rows(r["requests"]), SIDE_COLUMNS)
-    text += ("\n## Beside others\n\nThe same kind of answer with somebody else's limiter before it. "
-             "FastAPI runs on two uvicorn workers with uvloop; nginx has two workers and a file.\n\n")
-    text += table(side_rows(r["others"]), SIDE_COLUMNS)
-    text += ("\n## How exact a limit is\n\nOne address, as fast as it can, against 60 a minute. A side "
-             "that is too slow for 200 000 requests got what fits into 40 s.\n\n")
-    text += table([[name, str(e["requests"]), f"{e['seconds']:.0f} s", str(e["limit"]),
-                    str(e["through"])] for name, e in r["exactness"].items()],
-                  ("limiter", "requests", "within", "limit", "let through"))
-    text += (f"\n## Signing in\n\nargon2id (19 MiB, 2 passes) on {login['processors']} processors.\n\n")
-    text += table([
-        ["the bare hash, all processors", f"{login['bare']:.1f}", "1.00"],
-        ["the bare hash, again", "", f"{login['again']:.2f}"],
-        ["POST /auth/login", f"{login['login']:.1f}", f"{login['ratio']:.2f}"]],
-        ("side", "a second", "ratio"))
-    text += (f"\nStatus from 4 connections: p99 {login['idle_p99'] / 1000:.2f} ms when idle, "
-             f"{login['flood_p99'] / 1000:.2f} ms while 64 connections do nothing but sign in.\n")
-    text += (f"\n## Signed in, on MongoDB\n\nThe database is {mongo['server']}; the bare loop reads the "
-             "same two documents by id with libmongoc, from as many threads as there are connections.\n\n")
-    text += table([["libmongoc alone", f"{mongo['bare']:.0f}", "1.00"],
-                   ["libmongoc alone, again", "", f"{mongo['again']:.2f}"],
-                   ["GET /auth/me", f"{mongo['me']:.0f}", f"{mongo['ratio']:.2f}"]],
-                  ("side", "a second", "ratio"))
-    text += (f"\n## Memory\n\nWhat each of the {len(memory['before'])} workers has for itself alone: "
-             f"{memory['before'][-1] / 2 ** 20:.1f} MiB at most before and "
-             f"{memory['after'][-1] / 2 ** 20:.1f} MiB after {memory['addresses']} requests from as many "
-             f"addresses. The table of 2 097 152 places, which all share, has "
-             f"{memory['shared'] / 2 ** 20:.0f} MiB of its 512 in use then.\n")
-    text += "\n## The limiter alone\n\n```\n" + r["limiter"].strip("\n") + "\n```\n"
-    return text
+    runs = r.get("runs", {})
+    load = max((run["load"] for run in runs.values()), default=0)
+    partly = "" if r.get("whole") else ", the tables not all in one run"
+    rounds = max((run["rounds"] for run in runs.values()), default=0)
+    seconds = max((run["seconds"] for run in runs.values()), default=0)
+    busy = ("" if runs and rounds >= 5 else "\n**A try, of too few rounds to say anything.**\n")
+    text = HEAD.format(minutes=r.get("minutes", 0), partly=partly, rounds=rounds, seconds=seconds,
+                       busy=busy, **r["machine"])
+    text += PLOT if "requests" in r else ""
+    text += "\n## The goals\n\n" + table(goals_of(r), ("goal", "measured", "reached"))
+    for name, title, section in SECTIONS:
+        if name in r:
+            text += f"\n## {title}\n\n" + section(r[name])
+    return text + f"\nLoad of the machine, with the bench's own: {load:.1f} at most.\n"
+
+
+# ---- the plot ----
+
+STYLE = ("text{fill:#24292f;font:12px sans-serif}.t{font-weight:bold}.g{fill:#8c959f}.o{fill:#1f6feb}"
+         ".f{fill:#bf8700}.l{stroke:#57606a;stroke-dasharray:3 3}"
+         "@media(prefers-color-scheme:dark){text{fill:#e6edf3}.l{stroke:#8b949e}}")
 
 
 def plot(r):
     """Bars of the ratio to the empty handler; those of the other table by way of our status."""
-    ours = r["requests"]["status, CORS and a rule"]["ratio"]
-    bars = [(name, s["ratio"]) for name, s in r["requests"].items()]
-    bars += [(name, s["ratio"] * ours) for name, s in list(r["others"].items())[2:]]
-    left, width, height, top = 290, 400, 22, 34
-    most = max(value for _, value in bars) * 1.05
-    total = top + height * len(bars) + 14
-    lines = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + width + 60} {total}" '
-             'font-family="sans-serif" font-size="12">',
+    ours = r["requests"][STATUS]["ratio"]
+    bars = [(name, s["ratio"], "g" if name.startswith("empty") else "o")
+            for name, s in r["requests"].items()]
+    bars += [(name, s["ratio"] * ours, "f") for name, s in list(r.get("others", {}).items())[2:]]
+    left, width, height, top = 270, 380, 22, 34
+    most = max(value for _, value, _ in bars) * 1.05
+    total, line = top + height * len(bars) + 14, left + width / most
+    lines = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + width + 60} {total}">',
              "<title>Requests a second beside an empty handler of the same Apache</title>",
-             f'<rect width="{left + width + 60}" height="{total}" fill="#fff"/>',
-             f'<text x="10" y="18" font-weight="bold">Requests a second, an empty handler being 1'
-             "</text>"]
-    for number, (name, value) in enumerate(bars):
-        y = top + number * height
-        color = "#9aa5b1" if name.startswith("empty") else "#1f6feb" if number < len(
-            r["requests"]) else "#c98a2b"
+             f"<style>{STYLE}</style>",
+             '<text class="t" x="10" y="18">Requests a second, an empty handler of the same Apache '
+             "being 1</text>"]
+    for number, (name, value, kind) in enumerate(bars):
+        y, long = top + number * height, width * value / most
         lines += [f'<text x="{left - 8}" y="{y + 14}" text-anchor="end">{escape(name)}</text>',
-                  f'<rect x="{left}" y="{y + 3}" width="{width * value / most:.1f}" height="15" '
-                  f'fill="{color}"/>',
-                  f'<text x="{left + width * value / most + 6:.1f}" y="{y + 14}">{value:.2f}</text>']
-    x = left + width / most
-    lines += [f'<line x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{total - 12}" stroke="#555" '
-              'stroke-dasharray="3 3"/>', "</svg>"]
+                  f'<rect class="{kind}" x="{left}" y="{y + 3}" width="{long:.1f}" height="15"/>',
+                  f'<text x="{left + long + 6:.1f}" y="{y + 15}">{value:.2f}</text>']
+    lines += [f'<line class="l" x1="{line:.1f}" x2="{line:.1f}" y1="{top}" y2="{total - 12}"/>',
+              "</svg>"]
     return "\n".join(lines) + "\n"
 
 
 def write(results, folder):
     folder = pathlib.Path(folder)
     (folder / "BENCHMARKS.md").write_text(page(results), encoding="utf-8")
-    (folder / "benchmarks.svg").write_text(plot(results), encoding="utf-8")
+    if "requests" in results:
+        (folder / "benchmarks.svg").write_text(plot(results), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -41,6 +41,7 @@ class Server:
     """A process group; subclasses give the command."""
     name = path = ""
     env = {}
+    users = 0  # how many of the bench's accounts are there
 
     def __init__(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="bizapi-bench-", dir="/tmp"))
@@ -266,6 +267,15 @@ http {{
 """)
         return [shutil.which("nginx") or "/usr/sbin/nginx", "-c", str(self.folder / "nginx.conf"),
                 "-p", str(self.folder), "-e", str(self.folder / "error.log")]
+
+
+class Redis(Server):
+    """On a unix socket, keeping nothing on disk."""
+
+    def command(self):
+        self.socket = self.folder / "redis.sock"
+        return ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
+                "--unixsocket", str(self.socket), "--unixsocketperm", "777"]
 
 
 class FastApi(Server):
