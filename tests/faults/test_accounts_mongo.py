@@ -1,6 +1,8 @@
 """MongoDB goes away, or loses an answer, in the middle of a sign-in, a renewal, a sign-out: what was
 answered holds, asking again leads on, nobody is signed out and nothing is done twice."""
+import json
 import pathlib
+import subprocess
 import sys
 import threading
 import time
@@ -10,7 +12,8 @@ import pytest
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent)]
 # pylint: disable=wrong-import-position
 import stored  # noqa: E402
-from kit import PASSWORD, Person, check_error, login, once, refresh, row, rows  # noqa: E402
+from harness import BUILD  # noqa: E402
+from kit import BCRYPT, PASSWORD, Person, check_error, login, once, refresh, row, rows  # noqa: E402
 from mongo_proxy import Proxy  # noqa: E402
 
 mongod = stored.mongod
@@ -110,6 +113,40 @@ def test_nothing_passes_in_the_middle(server, proxy):
     for person in people:
         answer = until_done(lambda p=person: refresh(p.api, p.last), 200)
         assert person.api.get("/auth/me", token=answer.data["access_token"]).status == 200
+
+
+def test_an_import_whose_store_goes_away(server, proxy, tmp_path):
+    """It ends with one sentence and a code; run again, it brings the rest, and nobody twice."""
+    file, count = tmp_path / "many.csv", 300
+    file.write_text("email,password_hash\n" + "".join(
+        f"import{n}@people.test,{BCRYPT.format('b')}\n" for n in range(count)))
+
+    def there():
+        return sum(u["email"].startswith("import") for u in rows(server, "users"))
+
+    def bring():
+        return subprocess.Popen(
+            [str(BUILD / "bizapictl"), "-s", server.store, "--state-dir", str(server.state),
+             "--json", "import", "csv", str(file)], env=server.env, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+    proxy.delay(0.002)
+    first = bring()
+    while there() < 20 and first.poll() is None:
+        time.sleep(0.01)
+    proxy.refuse()
+    _, said = first.communicate(timeout=60)
+    assert first.returncode not in (0, -11, -6) and "unavailable" in said, said
+    proxy.delay(0)
+    proxy.heal()
+    before = there()
+    assert 20 <= before < count
+    second = bring()
+    told, said = second.communicate(timeout=60)
+    report = json.loads(told)
+    assert second.returncode == 0, said
+    assert (report["brought"], report["there_already"]) == (count - before, before)
+    assert there() == count
 
 
 @pytest.mark.parametrize("fault", ["lose", "cut"])

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from harness import new_ip
+from harness import new_ip, token_of
 from kit import (OTHER_PASSWORD, PASSWORD, Person, change, check_error, in_parallel, login, once,
                  row, rows)
 from second import (age, app_code, first_step, qr_modules, rewind, second_step, set_up, uri_parts,
@@ -200,6 +200,39 @@ def test_many_wrong_codes_at_once_count_ten(guarded, server):
     assert {a.status for a in answers} <= {401, 429}
     assert user_row(guarded)["factor_failures"] == 10
     check_error(second_step(guarded, code=app_code(guarded.secret)), 429, "RATE_LIMITED")
+
+
+@pytest.mark.bz("BZ0531")
+def test_every_way_to_try_a_code_counts_together(guarded):
+    """Sign-in, proofs in between, new recovery codes, removal; the app's codes and the others."""
+    def ask(path, **body):
+        return guarded.api.post(path, token=guarded.access, ip=new_ip(), json=body)
+    wrong = wrong_code(guarded.secret)
+    ways = [lambda **proof: second_step(guarded, ticket, **proof),
+            lambda **proof: ask("/auth/reauthenticate", **proof),
+            lambda **proof: ask("/auth/2fa/recovery-codes", **proof),
+            lambda **proof: ask("/auth/2fa/disable", password=PASSWORD, **proof)]
+    ticket = first_step(guarded)["mfa_token"]
+    for number in range(10):
+        proof = {"code": wrong} if number % 2 else {"recovery_code": "00000-00000"}
+        check_error(ways[number % 4](**proof), 401, "INVALID_CODE")
+    for way in ways:
+        check_error(way(code=app_code(guarded.secret)), 429, "RATE_LIMITED")
+        check_error(way(recovery_code=guarded.codes[0]), 429, "RATE_LIMITED")
+    assert guarded.me().data["mfa_enabled"] is True
+
+
+def test_a_new_password_by_mail_leaves_the_second_factor(guarded, server):
+    """A-13: who reads the mailbox has one factor, not both."""
+    guarded.api.post("/auth/forgot-password", ip=new_ip(), json={"email": guarded.email})
+    token = token_of(server.mail.wait(guarded.email, "new password"))
+    done = guarded.api.post("/auth/reset-password", ip=new_ip(), json={
+        "token": token, "new_password": OTHER_PASSWORD})
+    assert done.data == {"status": "password_changed"}
+    answer = login(guarded.api, guarded.email, OTHER_PASSWORD)
+    assert answer.data["mfa_required"] is True and "access_token" not in answer.data
+    assert second_step(guarded, answer.data["mfa_token"],
+                       code=app_code(guarded.secret)).status == 200
 
 
 def test_tickets(guarded, server):

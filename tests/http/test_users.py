@@ -197,10 +197,18 @@ def test_an_admin_unlocks(server, admin):
 
 def test_the_current_password_cannot_be_guessed_either(server):
     person = Person(server)
-    for _ in range(10):
-        check_error(person.api.post("/auth/change-password", token=person.access, json={
-            "current_password": WRONG, "new_password": OTHER_PASSWORD}), 401,
-            "INVALID_CREDENTIALS", "current_password")
+    for number in range(10):
+        if number % 2:
+            check_error(person.api.post("/auth/change-password", token=person.access, json={
+                "current_password": WRONG, "new_password": OTHER_PASSWORD}), 401,
+                "INVALID_CREDENTIALS", "current_password")
+        else:  # the other place that asks for it counts with it
+            check_error(person.api.post("/auth/reauthenticate", token=person.access, json={
+                "password": WRONG}), 401, "INVALID_CREDENTIALS", "password")
+    check_error(person.api.post("/auth/reauthenticate", token=person.access, json={
+        "password": PASSWORD}), 401, "INVALID_CREDENTIALS", "password")
+    told = [d["event"] for d in notices(server, recipient=person.email)]
+    assert told == ["account_locked"]
     check_error(person.api.post("/auth/change-password", token=person.access, json={
         "current_password": PASSWORD, "new_password": OTHER_PASSWORD}), 401,
         "INVALID_CREDENTIALS", "current_password")
