@@ -231,6 +231,7 @@ static biz_code ask(person *p, const char *method, const char *path, const char 
                    .now = now,
                    .header = header,
                    .body = body};
+    apr_pool_t *process;
     const char *allow;
 
     req.origin = settings.public_url;
@@ -241,7 +242,10 @@ static biz_code ask(person *p, const char *method, const char *path, const char 
     req.header_context = apr_pstrcat(pool, "Bearer ", p->access, NULL);
     req.route = biz_route_find(pool, method, path, &allow, req.params);
     assert_non_null(req.route);
-    env.audit = audit_open(pool, env.store, keys.audit); /* a new process: nothing is held */
+    /* A new process: nothing is held. Never cleaned up, as a killed one's is not: what it was doing
+     * may have been locked. */
+    apr_pool_create(&process, NULL);
+    env.audit = audit_open(process, env.store, keys.audit);
     calls = writes = stopped = 0;
     stop_at = n;
     stop = kind;
