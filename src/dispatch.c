@@ -1,6 +1,8 @@
 /* dispatch.c: see dispatch.h. The order of the steps is the order of this file. */
 #include "dispatch.h"
 
+#include <string.h>
+
 #include "audit/audit.h"
 #include "auth/auth.h"
 #include "auth/work.h"
@@ -39,6 +41,20 @@ static biz_code identify(biz_req *req, biz_reply *reply)
     return auth_permit(req, reply, req->route->who);
 }
 
+/* What staff and admins did without a word of the handler's own about it. */
+static void note_act(biz_req *req, const biz_reply *reply)
+{
+    biz_json *details;
+
+    if ((req->route->who != BIZ_STAFF && req->route->who != BIZ_ADMIN) || req->audited ||
+        reply->code != BIZ_OK || !strcmp(req->route->method, "GET"))
+        return;
+    details = biz_json_object(req->pool);
+    biz_json_set_str(details, "method", req->route->method);
+    biz_json_set_str(details, "path", req->path);
+    audit_note(req, "staff_act", NULL, biz_json_text(req->pool, details, NULL));
+}
+
 void biz_dispatch(biz_req *req, biz_reply *reply)
 {
     idempotency idem;
@@ -49,6 +65,7 @@ void biz_dispatch(biz_req *req, biz_reply *reply)
         (!(req->route->flags & BIZ_WORK) || work_check(req, reply) == BIZ_OK) &&
         idempotency_begin(req, reply, &idem, &replayed) == BIZ_OK && !replayed) {
         req->route->handler(req, reply);
+        note_act(req, reply);
         audit_commit(req, reply);
         idempotency_end(req, reply, &idem);
     } else {

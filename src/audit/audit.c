@@ -163,7 +163,7 @@ apr_status_t audit_append(biz_audit *a, apr_pool_t *pool, const audit_event *eve
 
 /* ---- in a request ---- */
 
-static audit_event *event_of(const biz_req *req, const char *name, const char *user_id,
+static audit_event *event_of(biz_req *req, const char *name, const char *user_id,
                              const char *details)
 {
     audit_event *event = apr_pcalloc(req->pool, sizeof(*event));
@@ -178,6 +178,7 @@ static audit_event *event_of(const biz_req *req, const char *name, const char *u
     event->request_id = req->id;
     event->details = details;
     event->at = req->now;
+    req->audited = 1;
     return event;
 }
 

@@ -200,6 +200,7 @@ struct biz_req {
     /* Who calls; NULL where the route is open to anyone. */
     struct store_doc *user, *session;
     struct audit_event *events; /* noted so far, to be committed before the answer */
+    int audited;                /* something was noted or written */
 };
 
 struct biz_reply {

@@ -86,6 +86,36 @@ def test_a_refusal_is_an_event(server, admin):
     assert names(events(person))[-1] == "authz_fail"
 
 
+def test_no_act_of_an_admin_is_without_a_row(server):
+    """What the handler has no name for is there by its route; what it has one for, once."""
+    admin, person = Admin(server), Person(server)
+    me, user = admin.tokens["user"]["id"], person.tokens["user"]["id"]
+
+    def acts(method, path, **more):
+        before = len(rows(server, "audit_log", actor_id=me))
+        answer = admin.api.request(method, path, token=admin.access, **more)
+        return answer, [(r["event"], r["details"]) for r in rows(
+            server, "audit_log", actor_id=me)[before:]]
+
+    answer, noted = acts("POST", "/admin/email-templates/invoice_sent/test",
+                         json={"to": "somebody@people.test"})
+    assert answer.status == 200 and [name for name, _ in noted] == ["staff_act"]
+    assert json.loads(noted[0][1]) == {
+        "method": "POST", "path": "/api/v1/admin/email-templates/invoice_sent/test"}
+    answer, noted = acts("POST", "/integrations/stripe/test")
+    assert answer.status == 200 and [name for name, _ in noted] == ["staff_act"]
+    for method, path, more, name in (
+            ("PATCH", f"/admin/users/{user}", {"json": {"name": "Other"}}, "user_updated"),
+            ("POST", f"/admin/users/{user}/unlock", {}, "authn_login_unlock"),
+            ("DELETE", f"/admin/users/{user}", {}, "user_deleted")):
+        answer, noted = acts(method, path, **more)
+        assert answer.status == 200 and [name for name, _ in noted] == [name]
+    # Looking, and what was refused, is no act.
+    assert acts("GET", f"/admin/users/{me}")[1] == []
+    answer, noted = acts("POST", "/admin/users/usr_none/unlock")
+    assert answer.status == 404 and noted == []
+
+
 def test_an_admin_filters_the_log(server, admin):
     person, ip = Person(server), new_ip()
     user = person.tokens["user"]["id"]
