@@ -9,6 +9,7 @@
 #   make fuzz [FUZZ=email] [FUZZ_SECONDS=60]     (looks for new inputs; make test replays the known)
 #   make mail-templates     (after a change in conf/mail/src)     make mail-preview     (look at them)
 #   make graceful (restarts every 2 s for 2 minutes under load, on each MPM)
+#   make leak [REQUESTS=100000]     (growth of a worker's memory a request)
 #   make bench    (docs/BENCHMARKS.md; wants the machine for itself for ten minutes)
 #   make bare     (make test in an empty Debian 12, made by debootstrap)
 
@@ -136,6 +137,12 @@ $(B)/load/%: tests/load/%.c $(B)/libbizapi.a
 	@mkdir -p $(@D)
 	$(SAY)
 	$(Q)$(CC) $(CFLAGS_ALL) -o $@ $< $(B)/libbizapi.a $(LDFLAGS) $(LD_PC) $(LD_APR) -lpthread
+
+# What a worker grows by with each request, over 100 000 of them.
+leak:
+	@conf/quickstart/deps test
+	@$(SUBMAKE) all
+	@$(PYTHON) -W ignore tests/load/leak "$(B)" $(REQUESTS)
 
 bare:
 	tests/bare
@@ -280,6 +287,6 @@ clean:
 	rm -rf $(B)
 
 FORCE:
-.PHONY: all run test tests asan tsan valgrind fuzz bench graceful bare install uninstall lint mail-templates \
+.PHONY: all run test tests asan tsan valgrind fuzz bench graceful leak bare install uninstall lint mail-templates \
         mail-preview docs clean FORCE
 -include $(shell find $(B) -name '*.d' 2>/dev/null)

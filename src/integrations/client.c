@@ -7,6 +7,7 @@
 #include <strings.h>
 #include <apr_base64.h>
 #include <apr_date.h>
+#include <apr_lib.h>
 #include <apr_strings.h>
 
 #include "client_slot.h"
@@ -80,6 +81,8 @@ int client_retry_after(const apr_table_t *headers)
 
     if (text == NULL)
         return 0;
+    while (text[0] == '0' && apr_isdigit(text[1]))
+        text++; /* any number of digits will do (RFC 9110) */
     if (!biz_parse_int(text, 0, INT32_MAX, &seconds)) {
         then = apr_date_parse_http(text);
         seconds = then == APR_DATE_BAD ? 0 : apr_time_sec(then - apr_time_now());

@@ -11,6 +11,7 @@
 
 #include <apr_pools.h>
 #include <apr_strings.h>
+#include <apr_thread_proc.h>
 
 #define SEEN_BY_APR __attribute__((visibility("default")))
 
@@ -21,6 +22,7 @@ typedef struct blocks {
     apr_pool_t *pool;
     void **block;
     size_t count, room;
+    int kept; /* never released */
 } blocks;
 
 typedef struct {
@@ -47,7 +49,7 @@ static apr_status_t release(void *pool)
     found = *at;
     *at = found->next;
     pthread_mutex_unlock(&b->lock);
-    for (size_t i = 0; i < found->count; i++)
+    for (size_t i = 0; i < found->count && !found->kept; i++)
         free(found->block[i]);
     free(found->block);
     free(found);
@@ -97,6 +99,19 @@ SEEN_BY_APR void *apr_palloc(apr_pool_t *pool, apr_size_t size)
     block = malloc(size);
     list->block[list->count++] = block;
     return block;
+}
+
+/* APR waits for a pool's programs (mod_cgi's) after all of its clean-ups, and reads there who they
+ * are. */
+SEEN_BY_APR void apr_pool_note_subprocess(apr_pool_t *pool, apr_proc_t *program,
+                                          apr_kill_conditions_e how)
+{
+    static void (*of_apr)(apr_pool_t *, apr_proc_t *, apr_kill_conditions_e);
+
+    if (of_apr == NULL)
+        *(void **)&of_apr = dlsym(RTLD_NEXT, "apr_pool_note_subprocess");
+    blocks_of(pool)->kept = 1;
+    of_apr(pool, program, how);
 }
 
 /* APR's own formats straight into the pool's block, past apr_palloc(). */
