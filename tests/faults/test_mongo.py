@@ -23,6 +23,7 @@ import mongod  # noqa: E402
 from driver import build  # noqa: E402
 from mongo_proxy import Proxy  # noqa: E402
 
+WAITS = "for servers that are frozen, dead or slow"
 BOUND_MS = 5000      # mongo_link.c: of one call
 AT_ONCE_MS = 100     # a call that does not ask the server
 BACK_S = 1.0         # after the server is back

@@ -25,6 +25,7 @@ SERVER = {"http2": True, "vhosts": {
         BizApiRateLimit /api/v1/auth/login 3/min
         BizApiRateLimit /api/v1/health/* 2/min
     """}}
+WAITS = "for windows to end"
 ORIGIN = "http://localhost:3000"
 BODY = (b'{"success":false,"error":{"code":"RATE_LIMITED","message":"Too many requests. '
         b'Please try again later."}}')

@@ -11,6 +11,7 @@ from kit import OTHER_PASSWORD, MailServer, Person, change, login, now_ms, rows
 sys.path.insert(0, str(REPO / "tests/lib"))
 from providers import SECRETS, Providers  # noqa: E402
 
+WAITS = "for mail servers that hang, and for the next try"
 SERVER = {"conf": "BizApiFrontendURL https://portal.test"}
 
 
