@@ -62,9 +62,10 @@ void biz_dispatch(biz_req *req, biz_reply *reply)
 
     if (parse_body(req, reply) == BIZ_OK && biz_fields_check(req, reply) == BIZ_OK &&
         identify(req, reply) == BIZ_OK &&
-        (!(req->route->flags & BIZ_WORK) || work_check(req, reply) == BIZ_OK) &&
         idempotency_begin(req, reply, &idem, &replayed) == BIZ_OK && !replayed) {
-        req->route->handler(req, reply);
+        /* After the key: who repeats a request whose answer was lost has used its work up. */
+        if (!(req->route->flags & BIZ_WORK) || work_check(req, reply) == BIZ_OK)
+            req->route->handler(req, reply);
         note_act(req, reply);
         audit_commit(req, reply);
         idempotency_end(req, reply, &idem);

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <apr_strings.h>
 
+#include "auth/keys.h"
 #include "core/crypto.h"
 #include "core/str.h"
 #include "core/valid.h"
@@ -14,12 +15,27 @@
 
 enum { LEASE_SECONDS = 60, KEEP_HOURS = 24, IDEMPOTENCY_KEY_MAX = 255 };
 
+/* Keyed: a body may hold a password, of which a plain digest would be a quick hash without salt. */
 static const char *body_hash(biz_req *req)
+{
+    unsigned char mac[BIZ_SHA256_LEN];
+
+    biz_hmac_sha256(req->env->keys->idempotency, BIZ_KEY_LEN, req->body != NULL ? req->body : "",
+                    req->body_len, mac);
+    return biz_hex(req->pool, mac, sizeof(mac));
+}
+
+/* Whether the document is of this very body. Those of a version that kept plain digests live on for
+ * their day, so that no repeat is refused by an upgrade. */
+static int same_body(biz_req *req, const store_doc *doc, const char *hash)
 {
     unsigned char digest[BIZ_SHA256_LEN];
 
+    if (biz_same_text(store_str(doc, IDEM_BODY_HASH), hash))
+        return 1;
     biz_sha256(req->body != NULL ? req->body : "", req->body_len, digest);
-    return biz_hex(req->pool, digest, sizeof(digest));
+    return biz_same_text(store_str(doc, IDEM_BODY_HASH),
+                         biz_hex(req->pool, digest, sizeof(digest)));
 }
 
 static biz_code replay(biz_req *req, biz_reply *reply, const store_doc *doc)
@@ -49,7 +65,7 @@ static biz_code seen_before(biz_req *req, biz_reply *reply, idempotency *idem, c
         return biz_fail(reply, BIZ_IDEMPOTENCY_IN_PROGRESS, NULL, NULL);
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
-    if (!biz_same_text(store_str(doc, IDEM_BODY_HASH), hash))
+    if (!same_body(req, doc, hash))
         return biz_fail(reply, BIZ_IDEMPOTENCY_KEY_REUSED, NULL, NULL);
     if (!strcmp(store_str(doc, IDEM_STATE), "done")) {
         *replayed = 1;
@@ -94,7 +110,8 @@ biz_code idempotency_begin(biz_req *req, biz_reply *reply, idempotency *idem, in
 /* Answers that depend on the moment are not kept: the same request may fare better later. */
 static int is_final(int status)
 {
-    return status < 500 && status != 401 && status != 403 && status != 409 && status != 429;
+    return status < 500 && status != 401 && status != 403 && status != 409 && status != 428 &&
+           status != 429;
 }
 
 void idempotency_end(biz_req *req, const biz_reply *reply, const idempotency *idem)

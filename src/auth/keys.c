@@ -413,6 +413,7 @@ apr_status_t biz_keys_open(apr_pool_t *pool, const char *state_dir, biz_keys **o
     biz_derive_key(master, "bizapi recovery codes v1", keys->recovery);
     biz_derive_key(master, "bizapi tickets v1", keys->tickets);
     biz_derive_key(master, AUDIT_LABEL, keys->audit);
+    biz_derive_key(master, "bizapi idempotency v1", keys->idempotency);
     *out = keys;
 leave:
     key_folder_close(&f);

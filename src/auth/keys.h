@@ -17,17 +17,18 @@
 #include "core/jose.h"
 
 typedef struct biz_keys {
-    biz_jwk **jwks;                      /* the first signs; NULL ends */
-    unsigned char refresh[BIZ_KEY_LEN];  /* MACs refresh tokens */
-    unsigned char outbox[BIZ_KEY_LEN];   /* seals tokens into outbox rows */
-    unsigned char device[BIZ_KEY_LEN];   /* MACs device tokens */
-    unsigned char cookie[BIZ_KEY_LEN];   /* MACs the portal's cookie */
-    unsigned char totp[BIZ_KEY_LEN];     /* seals the secrets of authenticator apps */
-    unsigned char recovery[BIZ_KEY_LEN]; /* MACs recovery codes */
-    unsigned char tickets[BIZ_KEY_LEN];  /* MACs tickets (ticket.h) */
-    unsigned char audit[BIZ_KEY_LEN];    /* chains the audit log */
-    const char *jwks_json;               /* {"keys":[...]}: the public parts */
-    const char *jwks_id;                 /* their SHA-256 in hexadecimal */
+    biz_jwk **jwks;                         /* the first signs; NULL ends */
+    unsigned char refresh[BIZ_KEY_LEN];     /* MACs refresh tokens */
+    unsigned char outbox[BIZ_KEY_LEN];      /* seals tokens into outbox rows */
+    unsigned char device[BIZ_KEY_LEN];      /* MACs device tokens */
+    unsigned char cookie[BIZ_KEY_LEN];      /* MACs the portal's cookie */
+    unsigned char totp[BIZ_KEY_LEN];        /* seals the secrets of authenticator apps */
+    unsigned char recovery[BIZ_KEY_LEN];    /* MACs recovery codes */
+    unsigned char tickets[BIZ_KEY_LEN];     /* MACs tickets (ticket.h) */
+    unsigned char audit[BIZ_KEY_LEN];       /* chains the audit log */
+    unsigned char idempotency[BIZ_KEY_LEN]; /* MACs the bodies that a key was sent with */
+    const char *jwks_json;                  /* {"keys":[...]}: the public parts */
+    const char *jwks_id;                    /* their SHA-256 in hexadecimal */
 } biz_keys;
 
 /* Reads the folder, making it and what is missing in it first. Lives as long as the pool. On

@@ -5,9 +5,10 @@
  * address. */
 #include "glue.h"
 
+#include <string.h>
 #include <apr_strings.h>
 
-#define HIDDEN "*"
+#define HIDDEN '*'
 
 /* Like bizapi_is_ours() for a path as it came, before Apache made it plain. */
 static int path_is_ours(request_rec *r)
@@ -22,24 +23,29 @@ static int path_is_ours(request_rec *r)
     return !strncmp(path, BIZ_PREFIX, BIZ_PREFIX_LEN);
 }
 
-/* "a=1&b=2" -> "a=*&b=*" */
+/* "a=1&b=2" -> "a=*&b=*". Written forward into memory taken once: a URI of nothing but '&' would
+ * else cost its length squared, before any limit has seen the request. */
 static const char *hide_values(apr_pool_t *pool, const char *query, size_t len)
 {
-    const char *end = query + len, *hidden = "";
+    const char *end = query + len;
+    char *hidden = apr_palloc(pool, 2 * len + 1), *to = hidden; /* each part is longer by one '*' */
 
     while (query < end) {
-        size_t part = strcspn(query, "&");
-        const char *equals;
+        const char *stop = memchr(query, '&', (size_t)(end - query)), *equals;
 
-        if (query + part > end)
-            part = (size_t)(end - query);
-        equals = memchr(query, '=', part);
-        hidden =
-            apr_pstrcat(pool, hidden, *hidden != '\0' ? "&" : "",
-                        apr_pstrmemdup(pool, query, equals != NULL ? (size_t)(equals - query) : 0),
-                        equals != NULL ? "=" : "", HIDDEN, NULL);
-        query += part + 1;
+        if (stop == NULL)
+            stop = end;
+        equals = memchr(query, '=', (size_t)(stop - query));
+        if (to != hidden)
+            *to++ = '&';
+        if (equals != NULL) {
+            memcpy(to, query, (size_t)(equals - query) + 1);
+            to += equals - query + 1;
+        }
+        *to++ = HIDDEN;
+        query = stop + 1;
     }
+    *to = '\0';
     return hidden;
 }
 

@@ -1,11 +1,13 @@
 """Idempotency-Key, on the routes that honour it: the same key and body give the same answer once
 more, another body is refused, and of many at once one works."""
+import hashlib
+import hmac
 import json
 import time
 
 import pytest
 
-from harness import new_ip
+from harness import hkdf, new_ip
 from kit import (OTHER_PASSWORD, PASSWORD, Person, Wire, address, change, check_error, database,
                  in_parallel, login, now_ms, once, row, rows)
 
@@ -107,6 +109,28 @@ def test_what_is_remembered_holds_no_secret(server, api):
     stored = rows(server, "idempotency_keys")[-1]
     assert "k-secret" not in json.dumps(stored) and PASSWORD not in json.dumps(stored)
     assert json.loads(stored["answer"])["success"] is True
+
+
+def test_the_body_is_kept_as_a_keyed_digest(server, api):
+    """It holds a password, of which a plain digest would be a quick hash without salt."""
+    body = body_for()
+    text = json.dumps(body).encode()
+
+    def send():
+        return api.post("/auth/register", ip=new_ip(), body=text, headers={
+            "Content-Type": "application/json", "Idempotency-Key": "k-digest"})
+
+    first = send()
+    stored = rows(server, "idempotency_keys")[-1]
+    key = hkdf(bytes.fromhex((server.root / "state/keys/master.key").read_text()),
+               b"bizapi idempotency v1")
+    assert stored["body_hash"] == hmac.new(key, text, "sha256").hexdigest()
+    # What a version before this one has kept is still of the same body.
+    change(server, "idempotency_keys", {"_id": stored["_id"]},
+           body_hash=hashlib.sha256(text).hexdigest())
+    again = send()
+    assert (again.status, again.body) == (201, first.body)
+    assert again.headers["idempotent-replayed"] == "true"
 
 
 def test_refusals_that_are_final_are_repeated(api):

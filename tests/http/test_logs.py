@@ -54,6 +54,19 @@ def test_no_value_of_a_query_is_logged(server, path, headers):
     assert MARK not in server.log_text()
 
 
+def test_hiding_costs_no_memory(server):
+    """A URI of nothing but '&' is as many values to hide, before any limit has seen the request."""
+    def most():
+        return max(int(re.search(r"VmHWM:\s+(\d+)", open(f"/proc/{pid}/status").read())[1])
+                   for pid in server.children())
+
+    ask(server, get("/api/v1/x?a=1"))
+    before = most()
+    for _ in range(4):
+        ask(server, get("/api/v1/x?" + "&" * 8000))
+    assert most() - before < 16 * 1024, "KiB"
+
+
 def test_queries_of_other_sites_stay_as_they_are(server):
     """Nobody else's log line is ours to change."""
     before = len(all_log(server))

@@ -84,6 +84,21 @@ def test_work_is_good_for_one_use(strict):
         "email": address(), "work": again}), 428, "WORK_REQUIRED")
 
 
+def test_a_repeat_under_a_key_needs_no_second_work(strict):
+    api, headers = strict.api(), {"Idempotency-Key": "k-work"}
+
+    def register(**more):
+        return api.post("/auth/register", ip=new_ip(), headers=headers, json={
+            "email": email, "password": PASSWORD, "name": "N", **more})
+
+    email = address()
+    check_error(register(), 428, "WORK_REQUIRED")  # leaves the key free
+    done = work(api)
+    first, again = register(work=done), register(work=done)
+    assert (first.status, again.status) == (201, 201), again
+    assert again.headers["idempotent-replayed"] == "true"
+
+
 @pytest.mark.bz("BZ0571")
 def test_a_flood_switches_it_on(make_server):
     server = make_server(conf="BizApiProofOfWork auto")
