@@ -10,7 +10,7 @@
 #   make mail-templates     (after a change in conf/mail/src)     make mail-preview     (look at them)
 #   make graceful (restarts every 2 s for 2 minutes under load, on each MPM)
 #   make leak [REQUESTS=100000]     (growth of a worker's memory a request)
-#   make bench    (docs/BENCHMARKS.md; wants the machine for itself for ten minutes)
+#   make bench [BENCH="login flood"]     (docs/BENCHMARKS.md, or those tables alone; wants the machine for itself for 12 minutes)
 #   make bare     (make test in an empty Debian 12, made by debootstrap)
 
 .DELETE_ON_ERROR:

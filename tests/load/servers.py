@@ -109,10 +109,10 @@ class Server:
                       if line.startswith("Pss_Shmem:")]
         return sum(found)
 
-    def call(self, path, body=None, headers=None):
+    def call(self, path, body=None, headers=None, patience=20):
         request = urllib.request.Request(self.url + path, data=body,
                                          headers={"Host": "localhost", **(headers or {})})
-        with urllib.request.urlopen(request, timeout=20) as answer:
+        with urllib.request.urlopen(request, timeout=patience) as answer:
             return answer.read()
 
     def stop(self):
@@ -137,6 +137,11 @@ class Apache(Server):
     def __init__(self, build, more="", ours=True):
         self.build, self.more, self.ours = build, more, ours
         super().__init__()
+
+    def wait(self):
+        super().wait()
+        # It listens before it has workers; a table of half a gigabyte takes a moment.
+        self.call("/empty", patience=60)
 
     def command(self):
         modules = apxs("LIBEXECDIR")
