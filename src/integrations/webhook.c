@@ -53,13 +53,10 @@ static biz_code not_believed(biz_req *req, biz_reply *reply, const char *provide
 
 /* ---- storing ---- */
 
-/* APR_SUCCESS too where it was stored before. */
-static apr_status_t keep(biz_req *req, const char *provider, const char *id, const char *type,
-                         const char *payload)
+static store_doc *event_of(biz_req *req, const char *provider, const char *id, const char *type,
+                           const char *payload)
 {
     store_doc *event = store_doc_new(req->pool, COLL_EVENTS);
-    const char *index = "";
-    apr_status_t status;
 
     store_set_str(event, EVENT_PROVIDER, provider);
     store_set_str(event, EVENT_EVENT_ID, id);
@@ -68,8 +65,16 @@ static apr_status_t keep(biz_req *req, const char *provider, const char *id, con
     store_set_str(event, EVENT_PAYLOAD, payload);
     store_set_time(event, EVENT_DUE_AT, req->now);
     store_set_int(event, EVENT_TRIES, 0);
-    status = store_insert(req->env->store, req->pool, event, &index);
-    return status == STORE_EEXIST && strcmp(index, "events_id") == 0 ? APR_SUCCESS : status;
+    return event;
+}
+
+/* APR_SUCCESS too where it was stored before. */
+static apr_status_t keep(biz_req *req, const char *provider, const char *id, const char *type,
+                         const char *payload)
+{
+    store_doc *event = event_of(req, provider, id, type, payload);
+
+    return store_insert_new(req->env->store, req->pool, &event, 1);
 }
 
 static biz_code kept(biz_req *req, biz_reply *reply, apr_status_t status)
@@ -213,7 +218,7 @@ biz_code webhook_twilio_inbound(biz_req *req, biz_reply *reply)
 /* ---- SendGrid ---- */
 
 /* What is no event for us is kept too: it was signed. */
-static apr_status_t keep_mail_event(biz_req *req, biz_json *event)
+static store_doc *mail_event(biz_req *req, biz_json *event)
 {
     const char *id = biz_json_str(event, "sg_event_id"), *type = biz_json_str(event, "event");
     const char *text;
@@ -230,7 +235,7 @@ static apr_status_t keep_mail_event(biz_req *req, biz_json *event)
     if (!type || !biz_valid_token(type, 1, TYPE_MAX)) {
         type = "unknown";
     }
-    return keep(req, "sendgrid", id, type, text);
+    return event_of(req, "sendgrid", id, type, text);
 }
 
 /* Many at once: where the store goes away in between, the whole is sent again, and what was stored
@@ -239,8 +244,9 @@ biz_code webhook_sendgrid(biz_req *req, biz_reply *reply)
 {
     const char *key =
         secret_of(req, reply, "SendGrid", "SENDGRID_API_KEY", "SENDGRID_WEBHOOK_PUBLIC_KEY");
-    apr_status_t status = APR_SUCCESS;
+    store_doc **events;
     biz_json *json;
+    size_t n;
 
     if (!key) {
         return reply->code;
@@ -254,8 +260,10 @@ biz_code webhook_sendgrid(biz_req *req, biz_reply *reply)
     if (!json || biz_json_kind(json) != BIZ_JSON_ARRAY) {
         return biz_fail(reply, BIZ_INVALID_REQUEST, NULL, "The body is no list of events.");
     }
-    for (size_t i = 0; i < biz_json_size(json) && status == APR_SUCCESS; i++) {
-        status = keep_mail_event(req, biz_json_at(json, i));
+    n = biz_json_size(json);
+    events = apr_palloc(req->pool, (n + 1) * sizeof(*events));
+    for (size_t i = 0; i < n; i++) {
+        events[i] = mail_event(req, biz_json_at(json, i));
     }
-    return kept(req, reply, status);
+    return kept(req, reply, store_insert_new(req->env->store, req->pool, events, (int)n));
 }

@@ -41,6 +41,8 @@ typedef struct {
                         store_fid by, const store_coll *other, store_doc **out, store_doc **second);
     /* doc has its id, version and times set already; *index as in store_insert(). */
     apr_status_t (*insert)(store *s, apr_pool_t *pool, const store_doc *doc, const char **index);
+    /* n > 0 documents of one collection, as for insert. */
+    apr_status_t (*insert_new)(store *s, apr_pool_t *pool, store_doc *const *docs, int n);
     /* The changes include version and updated_at already where the collection has them. */
     apr_status_t (*update)(store *s, apr_pool_t *pool, const store_coll *coll, const char *id,
                            const store_cond *conds, size_t n_conds, const store_change *changes,

@@ -577,6 +577,7 @@ const store_backend store_mongo_backend = {
     .check = mongo_check,
     .get = mongo_get,
     .insert = mongo_insert,
+    .insert_new = mongo_insert_new,
     .update = mongo_update,
     .remove = mongo_remove,
     .counter = mongo_counter,

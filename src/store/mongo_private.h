@@ -93,6 +93,10 @@ int mongo_was_cut(const mongo_call *call);
 /* 1 where one more exchange with the server still fits under the bound of this call. */
 int mongo_has_time(const mongo_call *call);
 
+/* ---- mongo_many.c ---- */
+
+apr_status_t mongo_insert_new(store *s, apr_pool_t *pool, store_doc *const *docs, int n);
+
 /* ---- mongo_schema.c ---- */
 
 /* Declared indexes are there, and the data is not from a newer program. `rebuild`: an index that

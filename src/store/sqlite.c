@@ -5,7 +5,7 @@
  * statement reads anything, waits for it by the busy handler, and commits at its end. That is what
  * BEGIN IMMEDIATE ... COMMIT around it would do, for three statements instead of one; what must not
  * happen, a read that later wants to write (SQLITE_BUSY_SNAPSHOT), cannot. Only where two
- * statements belong together (migration) is there a BEGIN IMMEDIATE. */
+ * statements belong together (migration, many inserts) is there a BEGIN IMMEDIATE. */
 #include "sqlite.h"
 
 #include <string.h>
@@ -124,40 +124,9 @@ static sq_mode write_mode(const store_coll *coll)
     return coll->flags & STORE_RELAXED ? SQ_WRITE_RELAXED : SQ_WRITE;
 }
 
-/* The unique index behind "UNIQUE constraint failed: outbox.unique_key". */
-static const char *index_hit(const store_coll *coll, sqlite3 *db, int rc)
+static int is_taken(int rc)
 {
-    static const char head[] = "UNIQUE constraint failed: ";
-    const char *message = sqlite3_errmsg(db);
-    unsigned count;
-    const store_index *indexes = store_indexes(&count);
-
-    if (rc == SQLITE_CONSTRAINT_PRIMARYKEY || strncmp(message, head, sizeof(head) - 1) != 0) {
-        return "_id";
-    }
-    message += sizeof(head) - 1;
-    for (unsigned i = 0; i < count; i++) {
-        const char *at = message;
-        int f;
-
-        if (indexes[i].coll != coll->no || !indexes[i].unique) {
-            continue;
-        }
-        for (f = 0; at && f < STORE_INDEX_FIELDS && indexes[i].fields[f]; f++) {
-            const char *name = store_field_name(indexes[i].fields[f]);
-            size_t table = strlen(coll->name), len = strlen(name);
-
-            at += f && strncmp(at, ", ", 2) == 0 ? 2 : 0;
-            at = strncmp(at, coll->name, table) == 0 && at[table] == '.' &&
-                         strncmp(at + table + 1, name, len) == 0
-                     ? at + table + 1 + len
-                     : NULL;
-        }
-        if (at && !*at) {
-            return indexes[i].name;
-        }
-    }
-    return "_id";
+    return rc == SQLITE_CONSTRAINT_PRIMARYKEY || rc == SQLITE_CONSTRAINT_UNIQUE;
 }
 
 /* What the caller hears; gives the connection back. */
@@ -165,7 +134,7 @@ static apr_status_t done(sq_conn *c, int rc)
 {
     apr_status_t rv;
 
-    if (rc == SQLITE_CONSTRAINT_PRIMARYKEY || rc == SQLITE_CONSTRAINT_UNIQUE) {
+    if (is_taken(rc)) {
         rv = STORE_EEXIST;
     } else if (rc == SQLITE_CONSTRAINT_DATATYPE || rc == SQLITE_TOOBIG) {
         /* A number that was counted beyond 64 bits, a text beyond a gigabyte. */
@@ -229,20 +198,11 @@ static apr_status_t sqlite_get(store *s, apr_pool_t *pool, const store_coll *col
     return done(c, rc);
 }
 
-static apr_status_t sqlite_insert(store *s, apr_pool_t *pool, const store_doc *doc,
-                                  const char **index)
+static int insert_one(sq_conn *c, const store_doc *doc)
 {
-    sq_store *q = s->data;
     sqlite3_stmt *stmt;
-    sq_conn *c;
-    apr_status_t rv = sq_acquire(s, write_mode(doc->coll), &c);
-    int rc;
+    int rc = sq_prepare(c, c->owner->insert[doc->coll->no], &stmt);
 
-    (void)pool;
-    if (rv) {
-        return rv;
-    }
-    rc = sq_prepare(c, q->insert[doc->coll->no], &stmt);
     if (rc == SQLITE_OK) {
         rc = sq_doc_bind(stmt, doc);
         if (rc == SQLITE_OK) {
@@ -251,8 +211,47 @@ static apr_status_t sqlite_insert(store *s, apr_pool_t *pool, const store_doc *d
         sqlite3_reset(stmt);
         sqlite3_clear_bindings(stmt);
     }
-    if (rc == SQLITE_CONSTRAINT_PRIMARYKEY || rc == SQLITE_CONSTRAINT_UNIQUE) {
-        *index = index_hit(doc->coll, c->db, rc);
+    return rc;
+}
+
+static apr_status_t sqlite_insert(store *s, apr_pool_t *pool, const store_doc *doc,
+                                  const char **index)
+{
+    sq_conn *c;
+    apr_status_t rv = sq_acquire(s, write_mode(doc->coll), &c);
+    int rc;
+
+    (void)pool;
+    if (rv) {
+        return rv;
+    }
+    rc = insert_one(c, doc);
+    if (is_taken(rc)) {
+        *index = sq_index_hit(doc->coll, c->db, rc);
+    }
+    return done(c, rc);
+}
+
+/* One commit for all: waiting for the disk is what takes the time. */
+static apr_status_t sqlite_insert_new(store *s, apr_pool_t *pool, store_doc *const *docs, int n)
+{
+    sq_conn *c;
+    apr_status_t rv = sq_acquire(s, write_mode(docs[0]->coll), &c);
+    int rc;
+
+    (void)pool;
+    if (rv) {
+        return rv;
+    }
+    rc = sqlite3_exec(c->db, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+    for (int i = 0; i < n && (rc == SQLITE_OK || rc == SQLITE_DONE || is_taken(rc)); i++) {
+        rc = insert_one(c, docs[i]);
+    }
+    if (rc == SQLITE_OK || rc == SQLITE_DONE || is_taken(rc)) {
+        rc = sqlite3_exec(c->db, "COMMIT", NULL, NULL, NULL);
+    }
+    if (!sqlite3_get_autocommit(c->db)) {
+        sqlite3_exec(c->db, "ROLLBACK", NULL, NULL, NULL);
     }
     return done(c, rc);
 }
@@ -573,6 +572,7 @@ const store_backend store_sqlite_backend = {
     .check = sqlite_check,
     .get = sqlite_get,
     .insert = sqlite_insert,
+    .insert_new = sqlite_insert_new,
     .update = sqlite_update,
     .remove = sqlite_remove,
     .counter = sqlite_counter,

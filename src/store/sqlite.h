@@ -129,5 +129,7 @@ const char *sq_fingerprint(apr_pool_t *pool);
  * says that it is up to date. */
 apr_status_t sq_schema_ready(sq_store *q, sqlite3 *db, int always, int *rc);
 apr_status_t sq_integrity(sq_conn *c, apr_pool_t *pool, const char **report, int *rc);
+/* The unique index behind "UNIQUE constraint failed: outbox.unique_key"; "_id" for the id. */
+const char *sq_index_hit(const store_coll *coll, sqlite3 *db, int rc);
 
 #endif

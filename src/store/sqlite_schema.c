@@ -337,3 +337,40 @@ apr_status_t sq_integrity(sq_conn *c, apr_pool_t *pool, const char **report, int
                                : apr_psprintf(pool, "%s cannot be read", c->owner->path);
     return sq_status(c->owner, c->db, *rc);
 }
+
+/* ---- */
+
+const char *sq_index_hit(const store_coll *coll, sqlite3 *db, int rc)
+{
+    static const char head[] = "UNIQUE constraint failed: ";
+    const char *message = sqlite3_errmsg(db);
+    unsigned count;
+    const store_index *indexes = store_indexes(&count);
+
+    if (rc == SQLITE_CONSTRAINT_PRIMARYKEY || strncmp(message, head, sizeof(head) - 1) != 0) {
+        return "_id";
+    }
+    message += sizeof(head) - 1;
+    for (unsigned i = 0; i < count; i++) {
+        const char *at = message;
+        int f;
+
+        if (indexes[i].coll != coll->no || !indexes[i].unique) {
+            continue;
+        }
+        for (f = 0; at && f < STORE_INDEX_FIELDS && indexes[i].fields[f]; f++) {
+            const char *name = store_field_name(indexes[i].fields[f]);
+            size_t table = strlen(coll->name), len = strlen(name);
+
+            at += f && strncmp(at, ", ", 2) == 0 ? 2 : 0;
+            at = strncmp(at, coll->name, table) == 0 && at[table] == '.' &&
+                         strncmp(at + table + 1, name, len) == 0
+                     ? at + table + 1 + len
+                     : NULL;
+        }
+        if (at && !*at) {
+            return indexes[i].name;
+        }
+    }
+    return "_id";
+}

@@ -165,6 +165,15 @@ apr_status_t store_get_two(store *s, apr_pool_t *pool, store_coll_no coll_no, co
     return rv == APR_SUCCESS && !*second ? STORE_ENOENT : rv;
 }
 
+static void made_now(store_doc *doc)
+{
+    doc->created_at = store_cut(apr_time_now());
+    if (!(doc->coll->flags & STORE_NO_VERSION)) {
+        doc->updated_at = doc->created_at;
+        doc->version = 1;
+    }
+}
+
 apr_status_t store_insert(store *s, apr_pool_t *pool, store_doc *doc, const char **index)
 {
     const char *ignored;
@@ -177,16 +186,23 @@ apr_status_t store_insert(store *s, apr_pool_t *pool, store_doc *doc, const char
     if (rv) {
         return rv;
     }
-    doc->created_at = store_cut(apr_time_now());
-    if (!(doc->coll->flags & STORE_NO_VERSION)) {
-        doc->updated_at = doc->created_at;
-        doc->version = 1;
-    }
+    made_now(doc);
     rv = s->backend->insert(s, pool, doc, index);
     if (rv) {
         doc->version = 0;
     }
     return rv;
+}
+
+apr_status_t store_insert_new(store *s, apr_pool_t *pool, store_doc *const *docs, int n)
+{
+    apr_status_t rv = APR_SUCCESS;
+
+    for (int i = 0; i < n && rv == APR_SUCCESS; i++) {
+        rv = store_doc_check("store_insert_new", docs[i]);
+        made_now(docs[i]);
+    }
+    return rv || n == 0 ? rv : s->backend->insert_new(s, pool, docs, n);
 }
 
 apr_status_t store_insert_copy(store *s, apr_pool_t *pool, const store_doc *doc)

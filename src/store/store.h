@@ -256,6 +256,10 @@ apr_status_t store_find_one(store *s, apr_pool_t *pool, const store_query *query
 apr_status_t store_claim(store *s, apr_pool_t *pool, const store_query *query,
                          const store_change *changes, size_t n_changes, store_doc **after);
 
+/* Inserts those of `n` documents of one collection whose id and unique keys are free and leaves out
+ * the others, in few steps, but not as a whole: after a failure some may be there. */
+apr_status_t store_insert_new(store *s, apr_pool_t *pool, store_doc *const *docs, int n);
+
 /* Changes each matching document, one by one, not as a whole; *changed counts them. At most
  * `limit` documents; repeat while *changed == limit. */
 apr_status_t store_update_each(store *s, apr_pool_t *pool, const store_query *query,

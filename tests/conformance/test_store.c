@@ -213,6 +213,41 @@ static void a_key_is_taken_once(void **state)
     assert_string_equal(store_str(got(COLL_USERS, store_doc_id(first)), USER_EMAIL), email);
 }
 
+/* What is there stays as it is; the rest is added, however many there are, and again does nothing.
+ */
+static void many_are_inserted_but_those_that_are_there(void **state)
+{
+    enum { N = 250 };
+    const char *emails[N];
+    store_doc *docs[N], *there = new_user(unique_name("there"));
+
+    (void)state;
+    assert_ok(store_insert(st, pool, there, NULL));
+    for (int i = 0; i < N; i++) {
+        emails[i] = i % 50 == 0 ? store_str(there, USER_EMAIL) : unique_name("many");
+        docs[i] = new_user(emails[i]);
+        store_set_str(docs[i], USER_NAME, "New");
+    }
+    store_doc_set_id(docs[7], store_doc_id(there));
+    store_set_str(docs[9], USER_EMAIL, emails[8]); /* twice in one call */
+    for (int again = 0; again < 2; again++)
+        assert_ok(store_insert_new(st, pool, docs, N));
+    for (int i = 0; i < N; i++) {
+        store_doc *doc;
+
+        if (i % 50 == 0 || i == 9) {
+            assert_status(store_get(st, pool, COLL_USERS, store_doc_id(docs[i]), &doc),
+                          STORE_ENOENT);
+            continue;
+        }
+        doc = got(COLL_USERS, store_doc_id(docs[i]));
+        assert_string_equal(store_str(doc, USER_EMAIL),
+                            i == 7 ? store_str(there, USER_EMAIL) : emails[i]);
+        assert_int_equal(store_doc_version(doc), 1);
+    }
+    assert_ok(store_insert_new(st, pool, docs, 0));
+}
+
 static void every_unique_index_is_one(void **state)
 {
     unsigned count, seen = 0;
@@ -676,6 +711,7 @@ int main(void)
         T(ids_that_nobody_has),
         T(an_id_of_the_callers_own),
         T(a_key_is_taken_once),
+        T(many_are_inserted_but_those_that_are_there),
         T(every_unique_index_is_one),
         T(null_is_no_double),
         T(a_change_cannot_take_a_key),
