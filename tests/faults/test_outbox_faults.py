@@ -88,6 +88,22 @@ def settled(server, timeout=15, **where):
     return rows(server, "outbox", **where)
 
 
+# ---- 28: it hangs ----
+
+@pytest.mark.bz("BZ0605", "BZ0801")
+def test_mails_go_on_while_twilio_hangs(salon, world):
+    server = salon()
+    world.twilio.fault(silent=True)
+    queue(server, "twilio")
+    world.twilio.wait(1)
+    queue(server, "sendgrid")
+    begin = time.monotonic()
+    world.sendgrid.wait(1, timeout=25)
+    waited = time.monotonic() - begin
+    assert waited < 15, waited  # one call of 10 s is the most that a mail stands behind
+    assert of(server, "twilio")[0]["state"] == "unknown"
+
+
 # ---- 29 to 32: what comes is no answer ----
 
 @pytest.mark.bz("BZ0605", "BZ0801")

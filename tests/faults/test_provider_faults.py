@@ -1,71 +1,25 @@
 """What providers can do to the server: answer wrongly, late, endlessly or not at all, lead elsewhere,
-or be somebody else. Each time the request's own answer comes in bounded time, the log has one line a
-minute, and other routes are as fast as before. The stand-in is tests/lib/providers.py; the server a
-real Apache with 16 workers, of which four may wait for one provider."""
-import json
+or be somebody else. Each time the request's own answer comes in bounded time and the log has one line
+a minute; how other routes fare meanwhile is in test_provider_hangs.py. The stand-in is
+tests/lib/providers.py."""
 import os
 import pathlib
 import shutil
 import socket
-import statistics
 import subprocess
 import sys
-import threading
 import time
 
 import pytest
 
 import providers
-from harness import BUILD, new_ip, wait_until
-from kit import Admin, Person, change, check_error, in_parallel, insert, now_ms
+from booked import ask, new_booking, salon, world  # noqa: F401
+from harness import BUILD, wait_until
+from kit import Admin, check_error, in_parallel
 
-ALONE = "measures how fast other routes are while a provider hangs"
 ROOT = os.geteuid() == 0
 CTL = BUILD / "bizapictl"
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"  # what libcurl trusts on Debian
-
-
-@pytest.fixture(scope="module")
-def world():
-    with providers.Providers() as every:
-        yield every
-
-
-@pytest.fixture
-def salon(make_server, world):
-    """salon(service...): a fresh server, and so fresh breakers, with these configured."""
-    world.clear()
-
-    def make(*services, **more):
-        conf = ("BizApiBusiness latitude 52.504\nBizApiBusiness longitude 13.33\n"
-                "BizApiBusiness address \"Kurfürstendamm 1, Berlin\"\n")
-        server = make_server(conf=conf + world.conf(), env=world.env(*services), **more)
-        server.person = Person(server)
-        change(server, "users", {"email": server.person.email}, email_verified=1)
-        server.customer = insert(server, "customers", name="N", email=server.person.email)
-        return server
-    return make
-
-
-_numbers = iter(range(1, 10**6))
-
-
-def new_booking(server, **location):
-    """At a place that nobody has asked about, tomorrow."""
-    n = next(_numbers)
-    where = {"type": "customer", "latitude": 52 + n / 100, "longitude": 13, **location}
-    return insert(server, "bookings", number=f"F-{n}", customer_id=server.customer,
-                  start_at=now_ms() + 86400_000, end_at=now_ms() + 90000_000,
-                  status="confirmed", location=json.dumps(where))
-
-
-def ask(server, what, booking=None, api=None, **more):
-    """(answer, seconds)"""
-    begin = time.monotonic()
-    answer = (api or server.person.api).get(
-        f"/portal/bookings/{booking or new_booking(server)}/{what}", token=server.person.access,
-        ip=new_ip(), **more)
-    return answer, time.monotonic() - begin
 
 
 def status_of(server, name):
@@ -111,65 +65,6 @@ def test_retry_after_is_honoured(salon, world):
 
 
 # ---- 28: it hangs ----
-
-@pytest.mark.bz("BZ0801", "BZ0805")
-@pytest.mark.bz_may("AH00484")
-def test_other_routes_are_as_fast_while_providers_hang(salon, world):
-    """40 clients at once for what hangs, on 16 workers; nobody else notices. What the machine is slow
-    at just then meets a server beside it as well, to which nothing happens."""
-    calm, server = salon(), salon("google_maps", "openweather")
-    for hanging in (world.google_routes, world.osrm, world.openweather):
-        hanging.fault(silent=True, times=None)
-    bookings = [new_booking(server) for _ in range(40)]
-    ends, stop = [], threading.Event()
-
-    def hang(i):
-        api = server.api()
-        while not stop.is_set():
-            answer, seconds = ask(server, "route" if i % 2 else "weather", bookings[i], api,
-                                  headers={"Connection": "close"})
-            assert answer.status == 200
-            ends.append((seconds, answer.data))
-            stop.wait(1)  # they are to wait, not to keep the processors busy
-        api.http.close()
-
-    def timed(api, person):
-        begin = time.monotonic()
-        assert api.get("/auth/me", token=person.access, ip=new_ip()).status == 200
-        return time.monotonic() - begin
-
-    # Kept connections, each with a process that serves it alone, and new ones in between. Those who
-    # ask keep none: event bounds what is open by what is idle (AsyncRequestWorkerFactor).
-    pairs = [(calm.api(), server.api()) for _ in range(6)]
-    threads = [threading.Thread(target=hang, args=(i,)) for i in range(40)]
-    for thread in threads:
-        thread.start()
-    world.google_routes.wait(1)
-    until, beside, among = time.monotonic() + 4, [], []
-    while time.monotonic() < until:
-        i = len(among) % len(pairs)
-        beside.append(timed(pairs[i][0], calm.person))
-        among.append(timed(pairs[i][1], server.person))
-        if i == 0:
-            pairs[i][1].http.close()
-            pairs[i] = pairs[i][0], server.api()
-        time.sleep(0.01)
-    stop.set()
-    for thread in threads:
-        thread.join(60)
-    p99 = [sorted(each)[int(len(each) * 0.99)] * 1000 for each in (beside, among)]
-    median = [statistics.median(each) * 1000 for each in (beside, among)]
-    print(f"p99 of {len(among)} GET /auth/me: {p99[1]:.1f} ms while three providers hang and "
-          f"{len(ends)} requests met them, {p99[0]:.1f} ms at a server beside it; medians "
-          f"{median[1]:.1f} and {median[0]:.1f} ms")
-    # Half of the workers wait for 4 s and more; whoever waits for one of those waits that long.
-    assert p99[1] < p99[0] + 500
-    # Google, then OSRM: 4 s each, and no queue before either.
-    assert max(seconds for seconds, _ in ends) < 8 + 3
-    assert {d.get("provider", "weather") for _, d in ends} <= {"estimate", "weather"}
-    assert all(d == {"available": False} for _, d in ends if "provider" not in d)
-    assert len(world.google_routes.requests) <= 4 + 4, "four at once, and the breaker at five"
-
 
 @pytest.mark.bz("BZ0801")
 def test_silence_and_drops_of_an_answer_are_ended(salon, world):

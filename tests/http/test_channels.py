@@ -1,5 +1,5 @@
-"""SMS and push from a preference to the message and back: what the providers are sent, what their
-reports do, and that nobody else waits while one of them hangs."""
+"""SMS and push from a preference to the message and back: what the providers are sent, and what their
+reports do. Their faults are in tests/faults/test_outbox_faults.py."""
 import base64
 import json
 import sys
@@ -115,21 +115,6 @@ def test_an_answer_that_is_lost_is_settled_by_the_report(server, api, providers)
     report(api, providers, "SM" + "7" * 32, "sent")
     wait_until(lambda: row(server, "outbox", _id=id_)["state"] == "sent")
     assert len(providers.twilio.requests) == 1
-
-
-@pytest.mark.bz_may("BZ0605", "BZ0801", "BZ0803")
-def test_mails_go_on_while_twilio_hangs(server, providers):
-    person = with_phone(server)
-    allow(person, sms=True)
-    providers.twilio.fault(silent=True)
-    id_ = text_row(server, person, "sms")
-    providers.twilio.wait(1)
-    begin = time.monotonic()
-    late = Person(server, sign_in=False)
-    server.mail.wait(late.email, timeout=25)
-    waited = time.monotonic() - begin
-    assert waited < 15, waited  # one call of 10 s is the most that a mail stands behind
-    assert settled(server, id_)["state"] == "unknown"
 
 
 # ---- push ----

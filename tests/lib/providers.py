@@ -21,6 +21,7 @@ import base64
 import collections
 import contextlib
 import email.utils
+import functools
 import gzip
 import hashlib
 import itertools
@@ -68,6 +69,11 @@ BROKEN = {
 MP3 = b"\xff\xfb\x90\x64" + bytes(range(256)) * 8
 
 Request = collections.namedtuple("Request", "at method path query headers body form json")
+
+
+@functools.cache
+def bomb(size):
+    return gzip.compress(b" " * size)
 
 
 class Fault:
@@ -200,7 +206,7 @@ class _Handler(socketserver.StreamRequestHandler):
             return 200, {"Content-Type": "application/json"}, b" " * fault["huge"]
         if "gzip" in fault:
             return 200, {"Content-Type": "application/json", "Content-Encoding": "gzip"}, \
-                gzip.compress(b" " * fault["gzip"])
+                bomb(fault["gzip"])
         if "status" not in fault and "body" not in fault:
             status, headers, body = ANSWERS[self.server.provider.name](self.server.provider,
                                                                        request)
