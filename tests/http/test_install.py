@@ -17,6 +17,7 @@ from harness import BUILD, REPO, apxs, free_port, wait_until
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="an installation is root's work"),
     pytest.mark.skipif(apxs("progname") != "apache2", reason="this is about Debian's layout"),
+    pytest.mark.skipif("BIZ_PRELOAD" in os.environ, reason="builds without a sanitizer's flags"),
 ]
 # What Debian's postinst enables.
 DEFAULT = ("mpm_event authz_core authz_host authn_core authn_file auth_basic access_compat "
