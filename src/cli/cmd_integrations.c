@@ -69,7 +69,8 @@ static int take_file(cli *c, const char *path, apr_table_t *secrets, apr_table_t
     int result = CLI_OK;
 
     if (status != APR_SUCCESS)
-        return cli_fail(CLI_FAILED, "%s cannot be read: %pm", path, &status);
+        return cli_fail(CLI_FAILED, "%s cannot be read: %s", path,
+                        apr_strerror(status, line, sizeof(line)));
     while (result == CLI_OK && apr_file_gets(line, sizeof(line), file) == APR_SUCCESS)
         result = take_line(c, line, secrets, urls);
     apr_file_close(file);

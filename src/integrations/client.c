@@ -92,8 +92,8 @@ int client_retry_after(const apr_table_t *headers)
 
 static client_verdict by_status(const client_request *r, const client_answer *a)
 {
-    if (a->status == 401 || a->status == 403)
-        return CLIENT_IS_KEY;
+    if (a->status == 401 || a->status == 403) /* without a key there is none to mend */
+        return client_hosts[r->host].service != NULL ? CLIENT_IS_KEY : CLIENT_IS_BROKEN;
     if (a->status == 429)
         return CLIENT_IS_LIMIT;
     if (a->status >= 500 || a->status == 408 || a->status < 200)
@@ -196,18 +196,18 @@ static void tell_refused(client_slot *slot, const char *name, const char *base,
 static void tell_limited(client_slot *slot, const client_host_info *info, const char *base,
                          client_answer *a)
 {
+    int rests = info->rest_s > 0 || a->rests;
     uint64_t held;
 
     remember_error(slot, a);
     if (a->retry_after == 0 && info->rest_s > 0)
         a->retry_after = info->rest_s;
-    if ((info->rest_s == 0 && !a->rests) || a->retry_after == 0)
-        return;
-    atomic_store(&slot->rest_until, biz_steady_now() + (int64_t)a->retry_after * SECOND);
+    if (rests && a->retry_after > 0)
+        atomic_store(&slot->rest_until, biz_steady_now() + (int64_t)a->retry_after * SECOND);
     if (biz_minute_of(&slot->minute[CLIENT_LINE_REST], &slot->suppressed[CLIENT_LINE_REST], &held))
-        biz_log(BIZ_LOG_WARN, 0,
-                BZ(0804) "%s at %s has had enough of us (%s) and is not called for %d s",
-                info->name, base, a->error, a->retry_after);
+        biz_log(BIZ_LOG_WARN, 0, BZ(0804) "%s at %s has had enough of us (%s) and %s %d s",
+                info->name, base, a->error, rests ? "is not called for" : "asks us to wait for",
+                a->retry_after);
 }
 
 static void remember(const clients *c, const client_request *r, client_answer *a, int stopped,

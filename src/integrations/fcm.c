@@ -217,9 +217,18 @@ static client_verdict judge(client_answer *a)
                : CLIENT_BY_STATUS;
 }
 
+/* Apple's or a browser's own service refuses the project's key for it: Firebase takes ours, and all
+ * other devices are reached. */
+static int is_third_party(const client_answer *a)
+{
+    int is_form;
+
+    return strcmp(word_of(a, &is_form), "THIRD_PARTY_AUTH_ERROR") == 0;
+}
+
 static client_verdict judge_again(client_answer *a)
 {
-    return a->status == 401 ? CLIENT_BY_STATUS : judge(a);
+    return a->status == 401 && !is_third_party(a) ? CLIENT_BY_STATUS : judge(a);
 }
 
 static fcm_result result_of(apr_pool_t *pool, client_answer *a, const char **name)
@@ -264,7 +273,7 @@ fcm_result fcm_send(fcm *f, apr_pool_t *pool, const fcm_message *message, client
         request.headers = headers;
         request.judge = renew ? judge_again : judge;
         client_call(f->env->clients, pool, &request, a);
-        if (a->result != CLIENT_ANSWERED || a->status != 401)
+        if (a->result != CLIENT_ANSWERED || a->status != 401 || is_third_party(a))
             break;
     }
     return result_of(pool, a, name);

@@ -111,6 +111,9 @@ static mail_result smtp_result(const net_smtp_answer *a)
     if (!a->error) {
         return MAIL_SENT;
     }
+    if (a->ours) {
+        return MAIL_BROKEN;
+    }
     if (a->outcome != NET_DONE || a->code < 500) {
         return MAIL_RETRY; /* perhaps it was taken: a second copy does no harm, a missing one does
                             */
@@ -219,10 +222,26 @@ static biz_json *person(apr_pool_t *pool, const char *address, const char *name)
     biz_json *json = biz_json_object(pool);
 
     biz_json_set_str(json, "email", address);
-    if (name) {
+    if (name && name[0]) {
         biz_json_set_str(json, "name", name);
     }
     return json;
+}
+
+/* A recipient's name with a comma or a semicolon is refused, and the mail with it. */
+static const char *without_separators(apr_pool_t *pool, const char *name)
+{
+    char *copy = apr_pstrdup(pool, name), *to = copy;
+
+    for (const char *from = copy; *from; from++) {
+        if (*from != ',' && *from != ';') {
+            *to++ = *from;
+        } else if (to > copy && to[-1] != ' ' && from[1] && !strchr(" ,;", from[1])) {
+            *to++ = ' ';
+        }
+    }
+    *to = '\0';
+    return copy;
 }
 
 static biz_json *switched_off(apr_pool_t *pool)
@@ -265,7 +284,9 @@ static biz_json *sendgrid_body(apr_pool_t *pool, const mail_envelope *e, const m
     const apr_array_header_t *more =
         apr_table_elts(mail_headers(pool, mail_address_of(pool, e->from), r));
 
-    biz_json_add(to, person(pool, e->to, e->to_name ? mail_line(pool, e->to_name, 200) : NULL));
+    biz_json_add(
+        to, person(pool, e->to,
+                   e->to_name ? without_separators(pool, mail_line(pool, e->to_name, 200)) : NULL));
     biz_json_set(one, "to", to);
     biz_json_add(list, one);
     biz_json_set(body, "personalizations", list);

@@ -11,6 +11,8 @@ that is absent or empty the part of the recipient before "@" or "+":
     hang    never answers the recipient     drop    takes the text and closes before the answer
     spam    554 after the text              full    452 after the text
     sender  553 to the sender               greet   554 instead of the greeting (control only)
+    relay   554 5.7.1 to the recipient, meant for us
+    policy  554 5.7.1 to the recipient, meant for it
     close   answers, then closes without a word
     stuck   as sender, and never answers QUIT
 """
@@ -119,6 +121,10 @@ class Talk(socketserver.StreamRequestHandler):
         mode = self.mode(address)
         if mode == "refuse":
             self.say("550 5.1.1 <%s>: no such user" % address)
+        elif mode == "relay":
+            self.say("554 5.7.1 <%s>: Relay access denied" % address)
+        elif mode == "policy":
+            self.say("554 5.7.1 <%s>: Recipient address rejected: Access denied" % address)
         elif mode == "grey":
             self.say("451 4.7.1 <%s>: try again later" % address)
         elif mode == "hang":

@@ -166,6 +166,27 @@ static void devices_that_are_gone_are_forgotten(void **state)
     assert_int_equal(fcm_server.requests, COUNT(cases));
 }
 
+/* A browser's own service that refuses the project is no refusal of our key. */
+static void one_device_without_its_own_key_stops_no_other(void **state)
+{
+    const char *user = add_user("ann@example.net"), *device = add_device(user, "device"), *id;
+    outbox *o = worker(NULL);
+
+    fcm_server.answer =
+        answer_of("401 Unauthorized", "",
+                  "{\"error\":{\"code\":401,\"status\":\"UNAUTHENTICATED\",\"details\":[{\"@type\":"
+                  "\"type.googleapis.com/google.firebase.fcm.v1.FcmError\",\"errorCode\":"
+                  "\"THIRD_PARTY_AUTH_ERROR\"}]}}");
+    id = put_text(OUTBOX_PUSH, device, user);
+    assert_int_equal(work(o), 1);
+    assert_string_equal(state_of(id), "dead");
+    assert_int_equal(fcm_server.requests, 1);
+    fcm_server.answer = answer_of("200 OK", "", "{\"name\":\"projects/p1/messages/1\"}");
+    id = put_text(OUTBOX_PUSH, device, user);
+    assert_int_equal(work(o), 1);
+    assert_string_equal(state_of(id), "sent");
+}
+
 static void a_device_that_changed_hands_gets_nothing_of_its_old_owner(void **state)
 {
     const char *old = add_user("ann@example.net"), *device = add_device(old, "device"), *id;
@@ -255,6 +276,7 @@ int main(void)
         CHANNELS_TEST(each_device_gets_it_once),
         CHANNELS_TEST(whoever_wants_no_push_gets_none),
         CHANNELS_TEST(devices_that_are_gone_are_forgotten),
+        CHANNELS_TEST(one_device_without_its_own_key_stops_no_other),
         CHANNELS_TEST(a_device_that_changed_hands_gets_nothing_of_its_old_owner),
         CHANNELS_TEST(a_token_that_cannot_be_had_is_said_in_words),
         CHANNELS_TEST(without_firebase_nothing_is_said),

@@ -163,6 +163,28 @@ static void a_refused_key_is_not_used_again(void **state)
     assert_int_equal(CALL(.host = CLIENT_STRIPE), CLIENT_ANSWERED);
 }
 
+/* Nobody could mend it: it comes back by itself. */
+static void without_a_key_none_is_refused(void **state)
+{
+    web.answer = STATUS("403 X", "");
+    assert_int_equal(CALL(.host = CLIENT_OSRM), CLIENT_UNKNOWN);
+    assert_non_null(strstr(log_text, "BZ0801: "));
+    assert_int_not_equal(look(CLIENT_OSRM).state, CLIENT_REFUSED);
+    assert_int_equal(look(CLIENT_OSRM).refused_status, 0);
+}
+
+/* A channel's pause, which may be long, is never silent. */
+static void a_quota_is_told(void **state)
+{
+    web.answer = STATUS("429 X", "Retry-After: 86400\r\n");
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(CALL(.host = CLIENT_SENDGRID), CLIENT_LIMITED);
+    assert_int_equal(web.requests, 2);
+    assert_int_equal(lines, 1);
+    assert_non_null(strstr(log_text, "BZ0804: sendgrid at "));
+    assert_non_null(strstr(log_text, "asks us to wait for 86400 s"));
+}
+
 static void tries_again_only_what_does_no_harm(void **state)
 {
     web.answer = STATUS("500 X", "");
@@ -413,6 +435,8 @@ int main(void)
         TEST(a_good_answer_comes_back),
         TEST(five_failures_pause_it_for_all),
         TEST(a_refused_key_is_not_used_again),
+        TEST(without_a_key_none_is_refused),
+        TEST(a_quota_is_told),
         TEST(tries_again_only_what_does_no_harm),
         TEST(a_quota_is_honoured),
         TEST(a_long_retry_after_is_not_waited_for),

@@ -200,9 +200,10 @@ static void smtp_answers_become_results(void **state)
     static const struct {
         const char *mode;
         mail_result result;
-    } cases[] = {{"ok", MAIL_SENT},       {"refuse", MAIL_REFUSED}, {"grey", MAIL_RETRY},
-                 {"drop", MAIL_RETRY},    {"spam", MAIL_REFUSED},   {"full", MAIL_RETRY},
-                 {"sender", MAIL_BROKEN}, {"greet", MAIL_BROKEN},   {"ok", MAIL_SENT}};
+    } cases[] = {{"ok", MAIL_SENT},        {"refuse", MAIL_REFUSED}, {"grey", MAIL_RETRY},
+                 {"drop", MAIL_RETRY},     {"spam", MAIL_REFUSED},   {"full", MAIL_RETRY},
+                 {"sender", MAIL_BROKEN},  {"greet", MAIL_BROKEN},   {"relay", MAIL_BROKEN},
+                 {"policy", MAIL_REFUSED}, {"ok", MAIL_SENT}};
     const char *control = path_of("control"), *journal = path_of("journal");
     const char *argv[] = {"python3", "tests/lib/smtpd.py", journal, "--control", control, NULL};
     child server = child_start(argv, "");
@@ -225,6 +226,17 @@ static void smtp_answers_become_results(void **state)
     child_stop(&server);
     mail_transport_rest(t);
     assert_int_equal(send_by(t), MAIL_RETRY);
+}
+
+static void tls_that_is_not_to_be_had_breaks_the_transport(void **state)
+{
+    const char *argv[] = {"python3", "tests/lib/smtpd.py", path_of("journal3"), NULL};
+    child server = child_start(argv, "");
+
+    assert_int_equal(
+        send_by(transport_of(apr_psprintf(pool, "smtp://127.0.0.1:%d?tls=required", server.port))),
+        MAIL_BROKEN);
+    child_stop(&server);
 }
 
 static void a_refused_login_breaks_the_transport(void **state)
@@ -274,6 +286,24 @@ static void sendgrid_gets_the_whole_mail(void **state)
     assert_int_equal(biz_json_bool(biz_json_get(one, "open_tracking"), "enable", 1), 0);
 }
 
+static void sendgrid_takes_no_separators_in_a_name(void **state)
+{
+    static const char *const names[][2] = {{"Doe, Ann", "\"Doe Ann\""},
+                                           {"a,b;;c ,d;", "\"a b c d\""},
+                                           {"M\xc3\xbcller", "\"M\xc3\xbcller\""}};
+    mail_envelope e = envelope;
+
+    for (size_t i = 0; i < COUNT(names); i++) {
+        e.to_name = names[i][0];
+        assert_int_equal(mail_send(transport_of("sendgrid"), pool, &e, &rendered, &post, &error),
+                         MAIL_POST);
+        assert_non_null(strstr(post, apr_pstrcat(pool, "\"name\":", names[i][1], "}", NULL)));
+    }
+    e.to_name = ", ;";
+    assert_int_equal(mail_send(transport_of("sendgrid"), pool, &e, &rendered, &post, &error),
+                     MAIL_POST);
+}
+
 static void sendgrid_gets_the_appointment_and_the_headers(void **state)
 {
     mail_rendered before = rendered;
@@ -311,8 +341,10 @@ int main(void)
         CORE_TEST(a_folder_that_is_none_breaks_the_transport),
         CORE_TEST(a_full_disk_is_tried_again),
         CORE_TEST(smtp_answers_become_results),
+        CORE_TEST(tls_that_is_not_to_be_had_breaks_the_transport),
         CORE_TEST(a_refused_login_breaks_the_transport),
         CORE_TEST(sendgrid_gets_the_whole_mail),
+        CORE_TEST(sendgrid_takes_no_separators_in_a_name),
         CORE_TEST(sendgrid_gets_the_appointment_and_the_headers),
     };
     apr_pool_t *process;
