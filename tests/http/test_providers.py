@@ -438,7 +438,7 @@ def test_voice_without_a_key_is_off(bare, world):
     ({"status": 422, "body": {"detail": [{"loc": ["body"], "msg": "x"}]}}, 422, "VALIDATION_FAILED",
      None),
     ({"status": 429, "body": {"detail": {"status": "too_many_concurrent_requests"}}}, 503,
-     "VOICE_UNAVAILABLE", None),
+     "VOICE_UNAVAILABLE", "BZ0804"),
     ({"status": 200, "body": {"not": "audio"}}, 503, "VOICE_UNAVAILABLE", "BZ0801"),
     ({"status": 500}, 503, "VOICE_UNAVAILABLE", "BZ0801"),
 ], ids=lambda v: str(v)[:40])
