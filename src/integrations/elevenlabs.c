@@ -160,15 +160,14 @@ static voice_result speak(const biz_env *env, apr_pool_t *pool, const char *text
 
 voice_result voice_speak(const biz_env *env, apr_pool_t *pool, const char *text,
                          const char *voice_id, int background, const char **audio, size_t *len,
-                         int *retry_after)
+                         client_answer *answer)
 {
     const char *voice =
         voice_id != NULL ? voice_id : biz_secret(env->settings, "ELEVENLABS_VOICE_ID");
     const char *path;
-    client_answer a;
     voice_result result;
 
-    *retry_after = 0;
+    memset(answer, 0, sizeof(*answer));
     if (!integration_is_on(env, INTEGRATION_ELEVENLABS))
         return VOICE_OFF;
     if (voice == NULL)
@@ -181,12 +180,11 @@ voice_result voice_speak(const biz_env *env, apr_pool_t *pool, const char *text,
         ".mp3", NULL);
     if (read_file(pool, path, audio, len))
         return VOICE_READY;
-    result = speak(env, pool, text, voice, background, &a);
-    *retry_after = a.retry_after;
+    result = speak(env, pool, text, voice, background, answer);
     if (result != VOICE_READY)
         return result;
-    *audio = a.body;
-    *len = a.body_len;
-    write_file(pool, path, a.body, a.body_len);
+    *audio = answer->body;
+    *len = answer->body_len;
+    write_file(pool, path, answer->body, answer->body_len);
     return VOICE_READY;
 }

@@ -3,22 +3,22 @@
 #ifndef BIZ_ELEVENLABS_H
 #define BIZ_ELEVENLABS_H
 
-#include "core/biz.h"
+#include "client.h"
 
 enum { VOICE_TEXT_MAX = 1000 /* code points */, VOICE_KEPT_DAYS = 30 };
 
 typedef enum {
     VOICE_READY,
     VOICE_OFF,     /* not configured, or the key is refused */
-    VOICE_LATER,   /* it does not work or has no room; *retry_after says when, 0: unknown */
+    VOICE_LATER,   /* it does not work or has no room; answer->retry_after says when, 0: unknown */
     VOICE_REFUSED, /* no such voice, or a text that it does not take */
 } voice_result;
 
-/* MPEG audio of the text. `voice_id` NULL: that of ELEVENLABS_VOICE_ID, else a standard one.
- * `background`: by no request. */
+/* MPEG audio of the text; *answer: of the call that was made for it, else empty. `voice_id` NULL:
+ * that of ELEVENLABS_VOICE_ID, else a standard one. `background`: by no request. */
 voice_result voice_speak(const biz_env *env, apr_pool_t *pool, const char *text,
                          const char *voice_id, int background, const char **audio, size_t *len,
-                         int *retry_after);
+                         client_answer *answer);
 
 /* 1 for what can be a voice's id. */
 int voice_id_is_good(const char *id);

@@ -137,7 +137,8 @@ static int is_it(const biz_json *message, const char *text, apr_time_t since)
 }
 
 twilio_result twilio_find(const biz_env *env, apr_pool_t *pool, const char *to, const char *text,
-                          apr_time_t since, client_answer *a, const char **sid)
+                          apr_time_t since, int (*is_other)(void *context, const char *sid),
+                          void *context, client_answer *a, const char **sid)
 {
     const char *query[] = {"To",       to,
                            "From",     biz_secret(env->settings, "TWILIO_PHONE_NUMBER"),
@@ -154,7 +155,7 @@ twilio_result twilio_find(const biz_env *env, apr_pool_t *pool, const char *to, 
         const biz_json *message = biz_json_at(list, i);
         const char *status = biz_json_str(message, "status");
 
-        if (!is_it(message, cut(pool, text), since))
+        if (!is_it(message, cut(pool, text), since) || is_other(context, sid_of(message)))
             continue;
         *sid = sid_of(message);
         if (!status || (strcmp(status, "failed") != 0 && strcmp(status, "undelivered") != 0))

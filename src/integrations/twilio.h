@@ -22,8 +22,10 @@ twilio_result twilio_send(const biz_env *env, apr_pool_t *pool, const char *to, 
                           const char *row, client_answer *answer, const char **sid);
 
 /* What became of a message to `to` that was handed over at `since` and whose answer was lost:
- * TWILIO_SENT and *sid, TWILIO_REFUSED (it was taken and failed), TWILIO_NONE, TWILIO_CLIENT. */
+ * TWILIO_SENT and *sid, TWILIO_REFUSED (it was taken and failed), TWILIO_NONE, TWILIO_CLIENT.
+ * is_other() says of a message's id, NULL where it has none, that it is known to be another's. */
 twilio_result twilio_find(const biz_env *env, apr_pool_t *pool, const char *to, const char *text,
-                          apr_time_t since, client_answer *answer, const char **sid);
+                          apr_time_t since, int (*is_other)(void *context, const char *sid),
+                          void *context, client_answer *answer, const char **sid);
 
 #endif

@@ -18,6 +18,7 @@ typedef struct {
     apr_pool_t *pool;
     const biz_json *body;
     const char *type;
+    apr_time_t at; /* when it came: it may be worked late, or again */
     apr_status_t status;
 } apply;
 
@@ -31,7 +32,7 @@ static event_end after(apply *a, apr_status_t status)
 static event_end says_no(apply *a, const char *channel, const char *address, const char *source)
 {
     return after(
-        a, consent_say(a->store, a->pool, channel, address, NULL, CONSENT_WITHDRAWN, source, NULL));
+        a, consent_said(a->store, a->pool, channel, address, CONSENT_WITHDRAWN, source, a->at));
 }
 
 static const char *row_named(const apply *a)
@@ -102,7 +103,8 @@ static const char *opt_word(const apply *a)
     return "";
 }
 
-/* START takes a STOP back; it is no consent of somebody who never gave one. */
+/* START takes back a STOP, or what was said by the link in a message; it is no consent of somebody
+ * who never gave one. */
 static event_end message_inbound(apply *a)
 {
     const char *from = biz_json_str(a->body, "From"), *word = opt_word(a), *source;
@@ -120,9 +122,9 @@ static event_end message_inbound(apply *a)
     }
     status = consent_find(a->store, a->pool, OUTBOX_SMS, from, &doc);
     source = status == APR_SUCCESS ? store_str(doc, CONSENT_SOURCE) : NULL;
-    if (source && strcmp(source, "stop") == 0 && !store_is_null(doc, CONSENT_GIVEN_AT)) {
-        status =
-            consent_say(a->store, a->pool, OUTBOX_SMS, from, NULL, CONSENT_GIVEN, "start", NULL);
+    if (source && (strcmp(source, "stop") == 0 || strcmp(source, "unsubscribe_link") == 0) &&
+        !store_is_null(doc, CONSENT_GIVEN_AT)) {
+        status = consent_said(a->store, a->pool, OUTBOX_SMS, from, CONSENT_GIVEN, "start", a->at);
     }
     return after(a, status);
 }
@@ -214,7 +216,7 @@ event_end webhook_apply(store *s, apr_pool_t *pool, const store_doc *event, cons
 {
     const char *provider = store_str(event, EVENT_PROVIDER), *type = store_str(event, EVENT_TYPE);
     const char *payload = store_str(event, EVENT_PAYLOAD);
-    apply a = {.store = s, .pool = pool, .type = type};
+    apply a = {.store = s, .pool = pool, .type = type, .at = store_time(event, STORE_CREATED_AT)};
     biz_json *body = NULL;
     size_t position;
     event_end end = EVENT_IGNORED;

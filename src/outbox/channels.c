@@ -26,7 +26,8 @@ const char *job_way_name(const void *way)
     return way;
 }
 
-/* A status of 500 and above is a word that it was not taken; silence is none. */
+/* A status of 500 and above is a word that it was not taken, unless the provider can be asked; what
+ * stands behind a gateway may have taken it all the same. Silence is none. */
 job_end job_by_client(job *j, const client_answer *a)
 {
     j->why = a->error;
@@ -41,7 +42,8 @@ job_end job_by_client(job *j, const client_answer *a)
     case CLIENT_BUSY:
         return JOB_LATER;
     case CLIENT_UNKNOWN:
-        return a->status >= 500 || (j->flags & KIND_TWICE) ? JOB_RETRY : JOB_UNKNOWN;
+        return (a->status >= 500 && !j->channel->look_up) || (j->flags & KIND_TWICE) ? JOB_RETRY
+                                                                                     : JOB_UNKNOWN;
     case CLIENT_FAILED:
     case CLIENT_ANSWERED:
         break;

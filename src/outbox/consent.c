@@ -51,11 +51,15 @@ apr_status_t consent_asked(store *s, apr_pool_t *pool, const char *channel, cons
 
 /* ---- what was said ---- */
 
+/* `at`: when it was said; 0: now. The last instant of a word is kept where instants are given: else
+ * what was said between two words of the same kind would seem to come after both. */
 static apr_status_t change(store *s, apr_pool_t *pool, const store_doc *doc, const char *user_id,
-                           const char *state, const char *source, store_doc **after)
+                           const char *state, const char *source, apr_time_t at, store_doc **after)
 {
     const char *known = store_str(doc, CONSENT_STATE);
-    int said = state && (!known || strcmp(known, state) != 0);
+    int is_late = at && (store_time(doc, CONSENT_GIVEN_AT) > at ||
+                         store_time(doc, CONSENT_WITHDRAWN_AT) > at);
+    int said = state && !is_late && (at || !known || strcmp(known, state) != 0);
     int given = said && strcmp(state, CONSENT_GIVEN) == 0;
     store_cond conds[] = {{STORE_VERSION, STORE_EQ, STORE_V_INT(store_doc_version(doc))}};
     store_change changes[4];
@@ -65,7 +69,7 @@ static apr_status_t change(store *s, apr_pool_t *pool, const store_doc *doc, con
         changes[n++] = (store_change)STORE_SET_STR(CONSENT_STATE, state);
         changes[n++] = (store_change)STORE_SET_STR(CONSENT_SOURCE, source);
         changes[n++] = (store_change)STORE_SET_TIME(given ? CONSENT_GIVEN_AT : CONSENT_WITHDRAWN_AT,
-                                                    apr_time_now());
+                                                    at ? at : apr_time_now());
     }
     if (user_id && (store_is_null(doc, CONSENT_USER_ID) ||
                     strcmp(store_str(doc, CONSENT_USER_ID), user_id) != 0)) {
@@ -77,7 +81,7 @@ static apr_status_t change(store *s, apr_pool_t *pool, const store_doc *doc, con
 }
 
 static store_doc *fresh(apr_pool_t *pool, const char *channel, const char *address,
-                        const char *user_id, const char *state, const char *source)
+                        const char *user_id, const char *state, const char *source, apr_time_t at)
 {
     store_doc *doc = store_doc_new(pool, COLL_CONSENTS);
 
@@ -89,15 +93,15 @@ static store_doc *fresh(apr_pool_t *pool, const char *channel, const char *addre
         store_set_str(doc, CONSENT_SOURCE, source);
         store_set_time(doc,
                        strcmp(state, CONSENT_GIVEN) == 0 ? CONSENT_GIVEN_AT : CONSENT_WITHDRAWN_AT,
-                       apr_time_now());
+                       at ? at : apr_time_now());
     }
     return doc;
 }
 
 /* Of two who speak at once the second finds the first one's document and changes that. */
-apr_status_t consent_say(store *s, apr_pool_t *pool, const char *channel, const char *address,
-                         const char *user_id, const char *state, const char *source,
-                         store_doc **doc)
+static apr_status_t say(store *s, apr_pool_t *pool, const char *channel, const char *address,
+                        const char *user_id, const char *state, const char *source, apr_time_t at,
+                        store_doc **doc)
 {
     apr_status_t status = STORE_ECOND;
     store_doc *one = NULL;
@@ -106,9 +110,9 @@ apr_status_t consent_say(store *s, apr_pool_t *pool, const char *channel, const 
     for (int i = 0; i < TRIES && (status == STORE_ECOND || status == STORE_EEXIST); i++) {
         status = consent_find(s, pool, channel, address, &one);
         if (status == APR_SUCCESS) {
-            status = change(s, pool, one, user_id, state, source, &one);
+            status = change(s, pool, one, user_id, state, source, at, &one);
         } else if (status == STORE_ENOENT) {
-            one = fresh(pool, channel, address, user_id, state, source);
+            one = fresh(pool, channel, address, user_id, state, source, at);
             status = store_insert(s, pool, one, NULL);
         }
     }
@@ -116,6 +120,19 @@ apr_status_t consent_say(store *s, apr_pool_t *pool, const char *channel, const 
         *doc = one;
     }
     return status;
+}
+
+apr_status_t consent_say(store *s, apr_pool_t *pool, const char *channel, const char *address,
+                         const char *user_id, const char *state, const char *source,
+                         store_doc **doc)
+{
+    return say(s, pool, channel, address, user_id, state, source, 0, doc);
+}
+
+apr_status_t consent_said(store *s, apr_pool_t *pool, const char *channel, const char *address,
+                          const char *state, const char *source, apr_time_t at)
+{
+    return say(s, pool, channel, address, NULL, state, source, at, NULL);
 }
 
 apr_status_t consent_say_by_id(store *s, apr_pool_t *pool, const char *id, const char *state,
@@ -127,7 +144,7 @@ apr_status_t consent_say_by_id(store *s, apr_pool_t *pool, const char *id, const
     for (int i = 0; i < TRIES && status == STORE_ECOND; i++) {
         status = store_get(s, pool, COLL_CONSENTS, id, &doc);
         if (status == APR_SUCCESS) {
-            status = change(s, pool, doc, NULL, state, source, &doc);
+            status = change(s, pool, doc, NULL, state, source, 0, &doc);
         }
     }
     return status;

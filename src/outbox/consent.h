@@ -28,7 +28,11 @@ apr_status_t consent_asked(store *s, apr_pool_t *pool, const char *channel, cons
 apr_status_t consent_say(store *s, apr_pool_t *pool, const char *channel, const char *address,
                          const char *user_id, const char *state, const char *source,
                          store_doc **doc);
-/* The same for a document that is known by its id. STORE_ENOENT. */
+/* The same of what was said at that instant, as a message tells that came late or twice: what was
+ * said later stays. */
+apr_status_t consent_said(store *s, apr_pool_t *pool, const char *channel, const char *address,
+                          const char *state, const char *source, apr_time_t at);
+/* As consent_say() for a document that is known by its id. STORE_ENOENT. */
 apr_status_t consent_say_by_id(store *s, apr_pool_t *pool, const char *id, const char *state,
                                const char *source);
 

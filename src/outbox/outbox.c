@@ -97,10 +97,10 @@ apr_status_t outbox_retry(store *s, apr_pool_t *pool, const char *id)
     }
     {
         store_cond conds[] = {STORE_EQ_STR(OUTBOX_STATE, state), STORE_EQ_STR(OUTBOX_LEASE, lease)};
-        store_change changes[] = {STORE_SET_STR(OUTBOX_STATE, "queued"),
-                                  STORE_SET_TIME(OUTBOX_DUE_AT, now),
-                                  STORE_SET_INT(OUTBOX_TRIES, 0), STORE_SET_NULL(OUTBOX_LEASE),
-                                  STORE_SET_NULL(OUTBOX_EXPIRES_AT)};
+        store_change changes[] = {
+            STORE_SET_STR(OUTBOX_STATE, "queued"), STORE_SET_TIME(OUTBOX_DUE_AT, now),
+            STORE_SET_INT(OUTBOX_TRIES, 0),        STORE_SET_NULL(OUTBOX_LEASE),
+            STORE_SET_NULL(OUTBOX_PROVIDER_ID),    STORE_SET_NULL(OUTBOX_EXPIRES_AT)};
 
         return store_update(s, pool, COLL_OUTBOX, id, conds, STORE_COUNT_OF(conds), changes,
                             STORE_COUNT_OF(changes), NULL);
@@ -165,6 +165,18 @@ static apr_status_t find_row(store *s, apr_pool_t *pool, const char *id, const c
     return provider_id ? store_find_one(s, pool, &query, row) : STORE_ENOENT;
 }
 
+/* About a copy that was sent before staff queued the row anew: nothing was handed over since, or
+ * the present copy has another id. */
+static int is_of_an_earlier_copy(const store_doc *row, const char *provider_id)
+{
+    const char *state = store_str(row, OUTBOX_STATE), *known = store_str(row, OUTBOX_PROVIDER_ID);
+
+    if (state && strcmp(state, "queued") == 0 && store_int(row, OUTBOX_TRIES) == 0) {
+        return 1;
+    }
+    return known && provider_id && strcmp(known, provider_id) != 0;
+}
+
 static apr_status_t move_on(store *s, apr_pool_t *pool, const store_doc *row, const char *to,
                             const char *provider_id, const char *why, store_doc **after)
 {
@@ -194,7 +206,7 @@ apr_status_t outbox_settle(store *s, apr_pool_t *pool, const char *id, const cha
 
     for (i = 0; i < SETTLE_TRIES; i++) {
         status = find_row(s, pool, id, provider_id, row);
-        if (status != APR_SUCCESS ||
+        if (status != APR_SUCCESS || is_of_an_earlier_copy(*row, provider_id) ||
             rank_of(store_str(*row, OUTBOX_STATE)) >= rank_of(states[report])) {
             return status;
         }

@@ -54,14 +54,43 @@ static job_end sms_send(void *way, job *j)
     return job_by_client(j, &answer);
 }
 
+/* The message of another row of ours, which said the same. Where that cannot be known now, none is
+ * taken for ours. */
+static int is_other(void *context, const char *sid)
+{
+    job *j = context;
+    store_cond conds[] = {STORE_EQ_STR(OUTBOX_PROVIDER_ID, sid)};
+    store_query query = {.coll = COLL_OUTBOX,
+                         .index = "outbox_provider_id",
+                         .conds = conds,
+                         .n_conds = STORE_COUNT_OF(conds),
+                         .limit = 1};
+    store_doc *row;
+    apr_status_t status = sid ? store_find_one(j->store, j->pool, &query, &row) : STORE_ENOENT;
+
+    if (status != APR_SUCCESS && status != STORE_ENOENT) {
+        j->status = status;
+    }
+    return status != STORE_ENOENT &&
+           (status != APR_SUCCESS || strcmp(store_doc_id(row), store_doc_id(j->row)) != 0);
+}
+
 /* Found by its number and text among what Twilio has: the id that we would know it by is in the
  * answer that was lost. */
 static job_end sms_look_up(void *way, job *j)
 {
     client_answer answer;
+    twilio_result result;
 
-    switch (twilio_find(j->env, j->pool, j->to, j->text, store_time(j->row, OUTBOX_SENT_AT),
-                        &answer, &j->provider_id)) {
+    if (!j->to) {
+        return job_ends(j, JOB_UNKNOWN, "the number that it was sent to is not known any more");
+    }
+    result = twilio_find(j->env, j->pool, j->to, j->text, store_time(j->row, OUTBOX_SENT_AT),
+                         is_other, j, &answer, &j->provider_id);
+    if (j->status != APR_SUCCESS) {
+        return job_ends(j, JOB_LATER, "the store failed");
+    }
+    switch (result) {
     case TWILIO_SENT:
         return JOB_SENT;
     case TWILIO_REFUSED:

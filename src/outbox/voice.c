@@ -23,12 +23,13 @@ static job_end voice_send(void *way, job *j)
 {
     const char *audio = NULL;
     size_t len = 0;
-    int retry_after = 0;
+    client_answer answer;
+    job_end end;
 
     if (biz_utf8_count(j->text, strlen(j->text)) > VOICE_TEXT_MAX) {
         return job_ends(j, JOB_DEAD, "the text is longer than 1000 characters");
     }
-    switch (voice_speak(j->env, j->pool, j->text, NULL, 1, &audio, &len, &retry_after)) {
+    switch (voice_speak(j->env, j->pool, j->text, NULL, 1, &audio, &len, &answer)) {
     case VOICE_READY:
         j->provider_id = biz_sha256_hex(j->pool, j->text);
         return JOB_SENT;
@@ -36,9 +37,8 @@ static job_end voice_send(void *way, job *j)
         j->said = 1; /* by client.c */
         return job_ends(j, JOB_BROKEN, "ElevenLabs refuses our key");
     case VOICE_LATER:
-        j->said = 1;
-        j->wait = apr_time_from_sec(retry_after);
-        return job_ends(j, JOB_BUSY, "ElevenLabs does not work, or has no room");
+        end = job_by_client(j, &answer);
+        return end == JOB_UNKNOWN ? JOB_RETRY : end; /* nobody hears it twice */
     case VOICE_REFUSED:
         break;
     }

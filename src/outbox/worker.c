@@ -20,7 +20,9 @@ enum {
     BROKEN_ROW_SECONDS = 30,   /* until the row that met a broken channel is tried again */
     BROKEN_PAUSE_SECONDS = 10, /* during which nothing is tried at all */
     BUSY_SECONDS = 60,         /* the same, where a provider with a quota names no time */
-    FAILURES_IN_A_ROW = 3,     /* after which it is the server, not the rows */
+    FAILURES_IN_A_ROW = 3,     /* after which it is the server, not the rows, and each further one
+                                * doubles the pause ... */
+    PAUSE_DOUBLED = 4,         /* ... so often at most */
     LANE_SECONDS = 5,          /* after which the next channel has its turn */
     LOOK_UP_SECONDS = 300,     /* until a lost answer is looked up; most are reported before */
     LOOK_UP_AGAIN_SECONDS = 600,
@@ -122,19 +124,21 @@ static apr_status_t settle(job *j, const char *state)
     store_cond conds[] = {STORE_EQ_STR(OUTBOX_LEASE, j->lease),
                           STORE_EQ_STR(OUTBOX_STATE, j->state)};
     store_change changes[] = {
-        STORE_SET_STR(OUTBOX_STATE, state),
-        STORE_SET_NULL(OUTBOX_LEASE),
+        STORE_SET_STR(OUTBOX_STATE, state), STORE_SET_NULL(OUTBOX_LEASE),
         STORE_SET_NULL(OUTBOX_SEALED),
         STORE_SET_STR(OUTBOX_LAST_ERROR,
                       j->why ? biz_printable(j->pool, j->why, ERROR_SHOWN) : NULL),
         STORE_SET_STR(OUTBOX_PROVIDER_ID, j->provider_id),
         STORE_SET_TIME(OUTBOX_EXPIRES_AT, j->now + apr_time_from_sec(OUTBOX_KEEP_DAYS * 86400)),
         STORE_SET_TIME(OUTBOX_SENT_AT, j->now),
-        STORE_SET_TIME(OUTBOX_DUE_AT, j->now + apr_time_from_sec(LOOK_UP_SECONDS))};
+        STORE_SET_TIME(OUTBOX_DUE_AT, j->now + apr_time_from_sec(LOOK_UP_SECONDS)),
+        /* Its user may have another number by then. */
+        STORE_SET_STR(OUTBOX_RECIPIENT,
+                      j->channel->look_up && j->to ? j->to : store_str(j->row, OUTBOX_RECIPIENT))};
 
     return store_update(j->store, j->pool, COLL_OUTBOX, store_doc_id(j->row), conds,
                         STORE_COUNT_OF(conds), changes,
-                        STORE_COUNT_OF(changes) - !unknown - !handed_over, NULL);
+                        STORE_COUNT_OF(changes) - (unknown ? 0 : 2) - !handed_over, NULL);
 }
 
 static apr_status_t put_off(job *j, apr_interval_time_t delay, int counts)
@@ -269,24 +273,28 @@ static apr_status_t finish(outbox *o, const lane *l, job *j, job_end end)
 }
 
 /* ... and for those behind it. A channel that fails for every row is left alone for a while: else
- * each of many rows would wait for the same time-out. */
+ * each of many rows, and each other business, would wait for the same time-out. */
 static void pace(lane *l, job *j, job_end end)
 {
+    int failed = end == JOB_RETRY || end == JOB_UNKNOWN, more;
     apr_interval_time_t pause = 0;
 
-    if (end == JOB_RETRY || end == JOB_UNKNOWN || end == JOB_SENT) {
-        l->failures = end == JOB_SENT ? 0 : l->failures + 1;
+    if (failed || end == JOB_SENT) {
+        l->failures = failed ? l->failures + 1 : 0;
     }
     if (end == JOB_BUSY) {
         j->wait = j->wait ? j->wait : apr_time_from_sec(BUSY_SECONDS);
         pause = j->wait;
-    } else if (end == JOB_BROKEN || l->failures >= FAILURES_IN_A_ROW) {
+    } else if (end == JOB_BROKEN) {
         pause = apr_time_from_sec(BROKEN_PAUSE_SECONDS);
+    } else if (failed && l->failures >= FAILURES_IN_A_ROW) {
+        more = l->failures - FAILURES_IN_A_ROW;
+        pause = apr_time_from_sec(BROKEN_PAUSE_SECONDS)
+                << (more < PAUSE_DOUBLED ? more : PAUSE_DOUBLED);
     }
     if (pause) {
         l->paused_from = apr_time_now();
         l->paused_until = l->paused_from + pause;
-        l->failures = 0;
     }
 }
 

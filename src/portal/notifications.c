@@ -87,15 +87,43 @@ biz_code portal_notifications(biz_req *req, biz_reply *reply)
     return BIZ_OK;
 }
 
+/* Anybody can write another's address or number into an account of his own: so a yes by an account
+ * undoes the no of whoever reads there (a link, STOP, a complaint, a bounce) only where the account
+ * has shown that it is the same person. Nothing shows that of a number; START does. */
+static biz_code may_say_yes(biz_req *req, biz_reply *reply, const char *channel)
+{
+    const char *address = address_of(req, channel), *source;
+    int is_mail = strcmp(channel, OUTBOX_MAIL) == 0;
+    store_doc *doc;
+    apr_status_t status;
+
+    if (address == NULL)
+        return biz_fail(reply, BIZ_VALIDATION_FAILED, channel, "The account has no phone number.");
+    if (is_mail && store_bool(req->user, USER_EMAIL_VERIFIED))
+        return BIZ_OK;
+    status = consent_find(req->env->store, req->pool, channel, address, &doc);
+    if (status == STORE_ENOENT)
+        return BIZ_OK;
+    if (status != APR_SUCCESS)
+        return biz_fail_store(req, reply, status);
+    source = store_str(doc, CONSENT_SOURCE);
+    if (source == NULL || strcmp(store_str(doc, CONSENT_STATE), CONSENT_GIVEN) == 0 ||
+        strcmp(source, "portal") == 0 || strcmp(source, "invalid_number") == 0)
+        return BIZ_OK;
+    return biz_fail(reply, BIZ_VALIDATION_FAILED, channel,
+                    is_mail ? "Mail to this address was unsubscribed. Confirm the address first."
+                            : "This number does not want messages. Send START from it first.");
+}
+
 /* All that can be refused is refused before anything is changed. */
 biz_code portal_notifications_change(biz_req *req, biz_reply *reply)
 {
     int i;
 
     for (i = 0; i < CHANNELS; i++)
-        if (biz_field_bool(req, channels[i].name, 0) && address_of(req, channels[i].name) == NULL)
-            return biz_fail(reply, BIZ_VALIDATION_FAILED, channels[i].name,
-                            "The account has no phone number.");
+        if (biz_field_bool(req, channels[i].name, 0) &&
+            may_say_yes(req, reply, channels[i].name) != BIZ_OK)
+            return reply->code;
     for (i = 0; i < CHANNELS; i++) {
         const char *name = channels[i].name, *address = address_of(req, name), *word;
         apr_status_t status;

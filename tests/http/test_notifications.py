@@ -130,6 +130,30 @@ def test_to_look_ends_nothing_one_click_does(server):
     assert api.post(f"/portal/unsubscribe/{token}").data == {"status": "unsubscribed"}
 
 
+def test_an_account_undoes_no_no_of_a_mailbox_that_it_did_not_confirm(server):
+    email = address("theirs")
+    person = Person(server, email=email)
+    assert prefer(person, mail=True).status == 200  # undoes nothing
+    token = unsubscribe_token(server, email)
+    assert person.api.post(f"/portal/unsubscribe/{token}").status == 200
+    check_error(prefer(person, mail=True), 422, "VALIDATION_FAILED", "mail")
+    assert shown(person)["mail"]["allowed"] is False
+    assert prefer(person, push=True).status == 200
+    change(server, "users", {"email": email}, email_verified=1)
+    assert prefer(person, mail=True).data["mail"]["allowed"] is True
+
+
+def test_an_account_undoes_no_stop_of_a_number(server):
+    number = "+49301234577"
+    person = Person(server, phone=number)
+    assert prefer(person, sms=True).status == prefer(person, sms=False).status == 200
+    assert prefer(person, sms=True).data["sms"]["allowed"] is True  # its own no
+    change(server, "consents", {"address": number}, state="withdrawn", source="stop")
+    check_error(prefer(person, sms=True), 422, "VALIDATION_FAILED", "sms")
+    assert row(server, "consents", address=number)["source"] == "stop"
+    assert prefer(person, sms=False).status == 200
+
+
 @pytest.mark.parametrize("kind, body", [
     ("multipart/form-data; boundary=x", b'--x\r\nContent-Disposition: form-data; '
      b'name="List-Unsubscribe"\r\n\r\nOne-Click\r\n--x--\r\n'),

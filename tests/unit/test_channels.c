@@ -208,13 +208,71 @@ static void a_server_that_fails_is_tried_again_when_it_says(void **state)
     const char *id;
 
     agree(NUMBER);
-    twilio.answer =
-        answer_of("503 Service Unavailable", "Retry-After: 200\r\n", "{\"code\":20503}");
+    twilio.answer = answer_of("429 Too Many Requests", "Retry-After: 200\r\n", "{\"code\":20429}");
     id = put_text(OUTBOX_SMS, NUMBER, NULL);
     assert_int_equal(work(worker(NULL)), 1);
     assert_string_equal(state_of(id), "queued");
-    assert_int_equal(store_int(row_of(id), OUTBOX_TRIES), 1);
+    assert_int_equal(store_int(row_of(id), OUTBOX_TRIES), 0);
     assert_in_range(seconds_to_go(id), 190, 200);
+}
+
+/* It may have been taken behind the gateway that says 503: only the list of messages tells. */
+static void a_server_that_fails_may_have_taken_it(void **state)
+{
+    const char *id;
+
+    agree(NUMBER);
+    twilio.answer = answer_of("503 Service Unavailable", "", "{\"code\":20503}");
+    id = put_text(OUTBOX_SMS, NUMBER, NULL);
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_string_equal(state_of(id), "unknown");
+    twilio.answer = list_of("Your appointment\\nis at 10:00 {{name}} %s & \U0001f600", 0, "");
+    set_due(id);
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_string_equal(state_of(id), "sent");
+    assert_int_equal(twilio.requests, 2);
+}
+
+/* Of two rows with the same text to the same number one message is one row's. */
+static void a_message_belongs_to_one_row(void **state)
+{
+    store_change known[] = {STORE_SET_STR(OUTBOX_STATE, "sent"),
+                            STORE_SET_STR(OUTBOX_PROVIDER_ID, "SM9")};
+    const char *first, *second;
+
+    agree(NUMBER);
+    twilio.mode = FAKE_CLOSE;
+    first = put_text(OUTBOX_SMS, NUMBER, NULL);
+    assert_int_equal(work(worker(NULL)), 1);
+    second = put_text(OUTBOX_SMS, NUMBER, NULL);
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_string_not_equal(first, second);
+    assert_ok(store_update(st, pool, COLL_OUTBOX, first, NULL, 0, known, 2, NULL));
+    twilio.mode = FAKE_ANSWER;
+    twilio.answer = list_of("Your appointment\\nis at 10:00 {{name}} %s & \U0001f600", 0, "");
+    set_due(second);
+    assert_int_equal(work(worker(NULL)), 2); /* it was never taken: once more */
+    assert_string_equal(store_str(row_of(first), OUTBOX_PROVIDER_ID), "SM9");
+    assert_int_equal(store_int(row_of(second), OUTBOX_TRIES), 2);
+}
+
+static void it_is_looked_up_where_it_was_sent(void **state)
+{
+    const char *user = add_user("ann@example.net"), *id;
+    store_change old[] = {STORE_SET_STR(USER_PHONE, NUMBER)};
+    store_change fresh[] = {STORE_SET_STR(USER_PHONE, "+4930999999")};
+
+    agree(NUMBER);
+    assert_ok(store_update(st, pool, COLL_USERS, user, NULL, 0, old, 1, NULL));
+    twilio.mode = FAKE_CLOSE;
+    id = put_text(OUTBOX_SMS, NULL, user);
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_string_equal(state_of(id), "unknown");
+    assert_ok(store_update(st, pool, COLL_USERS, user, NULL, 0, fresh, 1, NULL));
+    twilio.mode = FAKE_ANSWER;
+    set_due(id);
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_non_null(strstr(twilio.last, "Messages.json?To=%2B4930123456&"));
 }
 
 /* A quota is the whole channel's, and costs no row a try. */
@@ -390,6 +448,9 @@ int main(void)
         CHANNELS_TEST(a_lost_answer_is_not_sent_again),
         CHANNELS_TEST(a_lost_answer_is_looked_up),
         CHANNELS_TEST(a_server_that_fails_is_tried_again_when_it_says),
+        CHANNELS_TEST(a_server_that_fails_may_have_taken_it),
+        CHANNELS_TEST(a_message_belongs_to_one_row),
+        CHANNELS_TEST(it_is_looked_up_where_it_was_sent),
         CHANNELS_TEST(a_quota_stops_the_channel_and_no_other),
         CHANNELS_TEST(a_wrong_key_stops_the_channel),
         CHANNELS_TEST(nobody_listening_is_no_lost_answer),

@@ -54,6 +54,27 @@ static void a_voice_that_has_no_room_waits(void **state)
     assert_string_equal(state_of(id), "skipped");
 }
 
+static void a_voice_that_fails_is_given_up_in_the_end(void **state)
+{
+    store_change nine[] = {STORE_SET_INT(OUTBOX_TRIES, OUTBOX_MAX_TRIES - 1)};
+    const char *id;
+
+    registry.configured[INTEGRATION_ELEVENLABS] = SERVICE_OK;
+    settings->state_dir = folder;
+    apr_table_setn(settings->secrets, "ELEVENLABS_API_KEY", "xi-secret");
+    apr_table_setn(settings->provider_urls, "elevenlabs", server_url(&twilio));
+    env.clients = clients_new(pool, settings, account.token_uri, NULL);
+    twilio.answer = answer_of("500 X", "", "{}");
+    id = put_text(OUTBOX_VOICE, NULL, NULL);
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_string_equal(state_of(id), "queued");
+    assert_int_equal(store_int(row_of(id), OUTBOX_TRIES), 1);
+    assert_ok(store_update(st, pool, COLL_OUTBOX, id, NULL, 0, nine, 1, NULL));
+    make_due();
+    assert_int_equal(work(worker(NULL)), 1);
+    assert_string_equal(state_of(id), "dead");
+}
+
 /* ---- push ---- */
 
 static const char *add_device(const char *user, const char *token)
@@ -273,6 +294,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CHANNELS_TEST(a_text_is_read_aloud_once),
         CHANNELS_TEST(a_voice_that_has_no_room_waits),
+        CHANNELS_TEST(a_voice_that_fails_is_given_up_in_the_end),
         CHANNELS_TEST(each_device_gets_it_once),
         CHANNELS_TEST(whoever_wants_no_push_gets_none),
         CHANNELS_TEST(devices_that_are_gone_are_forgotten),

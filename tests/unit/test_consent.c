@@ -190,6 +190,51 @@ static void a_report_finds_its_row_by_the_providers_id(void **state)
     assert_string_equal(state_of(id), "delivered");
 }
 
+/* A word that comes late or twice, in any order. */
+static void the_last_word_holds_whenever_it_comes(void **state)
+{
+    static const char number[] = "+4930123456";
+    apr_time_t now = apr_time_now();
+    const apr_time_t minute = apr_time_from_sec(60);
+    int may;
+
+    assert_ok(consent_said(st, pool, OUTBOX_SMS, number, CONSENT_GIVEN, "start", now - 9 * minute));
+    assert_ok(
+        consent_said(st, pool, OUTBOX_SMS, number, CONSENT_WITHDRAWN, "stop", now - 8 * minute));
+    assert_ok(
+        consent_said(st, pool, OUTBOX_SMS, number, CONSENT_WITHDRAWN, "stop", now - 6 * minute));
+    assert_ok(consent_said(st, pool, OUTBOX_SMS, number, CONSENT_GIVEN, "start", now - 7 * minute));
+    assert_ok(consent_asked(st, pool, OUTBOX_SMS, number, 1, &may));
+    assert_int_equal(may, 0);
+    assert_ok(consent_said(st, pool, OUTBOX_SMS, number, CONSENT_GIVEN, "start", now - 5 * minute));
+    assert_ok(
+        consent_said(st, pool, OUTBOX_SMS, number, CONSENT_WITHDRAWN, "stop", now - 8 * minute));
+    assert_ok(consent_asked(st, pool, OUTBOX_SMS, number, 1, &may));
+    assert_int_equal(may, 1);
+}
+
+/* What staff queue again is a new copy: what is said of the old one is not said of it. */
+static void a_report_about_an_earlier_copy_settles_nothing(void **state)
+{
+    const char *id = put_row(OUTBOX_FORGOT, "ann@example.net", NULL);
+    store_change dead[] = {STORE_SET_STR(OUTBOX_STATE, "bounced"), STORE_SET_INT(OUTBOX_TRIES, 1),
+                           STORE_SET_STR(OUTBOX_PROVIDER_ID, "SM1")};
+    store_change sent[] = {STORE_SET_STR(OUTBOX_STATE, "sent"), STORE_SET_INT(OUTBOX_TRIES, 1),
+                           STORE_SET_STR(OUTBOX_PROVIDER_ID, "SM2")};
+    store_doc *row;
+
+    assert_ok(store_update(st, pool, COLL_OUTBOX, id, NULL, 0, dead, 3, NULL));
+    assert_ok(outbox_retry(st, pool, id));
+    assert_true(store_is_null(row_of(id), OUTBOX_PROVIDER_ID));
+    assert_ok(outbox_settle(st, pool, id, "SM1", OUTBOX_WAS_BOUNCED, NULL, &row));
+    assert_string_equal(state_of(id), "queued");
+    assert_ok(store_update(st, pool, COLL_OUTBOX, id, NULL, 0, sent, 3, NULL));
+    assert_ok(outbox_settle(st, pool, id, "SM1", OUTBOX_WAS_BOUNCED, NULL, &row));
+    assert_string_equal(state_of(id), "sent");
+    assert_ok(outbox_settle(st, pool, id, "SM2", OUTBOX_WAS_DELIVERED, NULL, &row));
+    assert_string_equal(state_of(id), "delivered");
+}
+
 static void staff_can_cancel_what_waits(void **state)
 {
     const char *id = put_row(OUTBOX_FORGOT, "ann@example.net", NULL);
@@ -233,6 +278,8 @@ int main(void)
         OUTBOX_TEST(quiet_hours_have_one_form),
         OUTBOX_TEST(reports_only_move_a_row_on),
         OUTBOX_TEST(a_report_finds_its_row_by_the_providers_id),
+        OUTBOX_TEST(a_report_about_an_earlier_copy_settles_nothing),
+        OUTBOX_TEST(the_last_word_holds_whenever_it_comes),
         OUTBOX_TEST(staff_can_cancel_what_waits),
         OUTBOX_TEST(one_key_one_row),
     };
