@@ -41,6 +41,7 @@ const cli_option opts_import_htpasswd[] = {
 
 typedef struct {
     FILE *file;
+    const char *ahead, *ahead_end; /* what was read of the file already and is read again */
     const char *path;
     int64_t line, at; /* where the record that was read last began; where it has ended */
     char separator;
@@ -112,21 +113,26 @@ static void put(cell_text *t, int c)
     t->text[t->len++] = (char)c;
 }
 
+static int next_of(source_file *in)
+{
+    return in->ahead < in->ahead_end ? (unsigned char)*in->ahead++ : getc(in->file);
+}
+
 /* One cell, without its quotes. *last: what ended it, the separator, a line feed or EOF. */
 static const char *read_cell(source_file *in, cell_text *t, int *last)
 {
-    int c = getc(in->file), quoted = c == '"';
+    int c = next_of(in), quoted = c == '"';
 
     t->len = 0;
     if (quoted)
-        c = getc(in->file);
-    for (; c != EOF && t->len < RECORD_MAX; c = getc(in->file)) {
+        c = next_of(in);
+    for (; c != EOF && t->len < RECORD_MAX; c = next_of(in)) {
         if (quoted && c == '"') {
-            c = getc(in->file);
+            c = next_of(in);
             if (c != '"') { /* the end of it; what follows is the separator */
                 quoted = 0;
                 if (c == '\r')
-                    c = getc(in->file);
+                    c = next_of(in);
             }
         }
         if (!quoted && (c == in->separator || c == '\n' || c == EOF))
@@ -273,22 +279,29 @@ static int has_column(const source_file *in, const char *name)
     return 0;
 }
 
-/* Whichever of the three the first line has most of. */
-static char guess_separator(FILE *file)
+/* Whichever of the three the first line has most of. The line is read again from `ahead`: a pipe
+ * does not go back. */
+static char guess_separator(source_file *in, apr_pool_t *pool)
 {
     static const char all[] = ",;\t";
     long counts[3] = {0}, best = 0;
+    cell_text line = {apr_palloc(pool, 256), 0, 256, pool};
     int c, i;
 
-    while ((c = getc(file)) != EOF && c != '\n') {
+    do {
+        c = getc(in->file);
+        if (c == EOF)
+            break;
+        put(&line, c);
         for (i = 0; i < 3; i++)
             counts[i] += c == all[i];
-    }
+    } while (c != '\n' && line.len < RECORD_MAX);
     for (i = 1; i < 3; i++) {
         if (counts[i] > counts[best])
             best = i;
     }
-    rewind(file);
+    in->ahead = line.text;
+    in->ahead_end = line.text + line.len;
     return all[best];
 }
 
@@ -299,7 +312,7 @@ static int read_header(cli *c, source_file *in)
 
     if (separator != NULL && (strlen(separator) != 1 || strchr("\"\r\n", separator[0]) != NULL))
         return cli_usage(c, "--separator must be one character");
-    in->separator = separator != NULL ? separator[0] : guess_separator(in->file);
+    in->separator = separator != NULL ? separator[0] : guess_separator(in, c->pool);
     if (read_record(in, c->pool, &in->header, &why) != APR_SUCCESS)
         return cli_fail(CLI_FAILED, "the source cannot be read: %s", why);
     first = APR_ARRAY_IDX(in->header, 0, const char *);

@@ -6,6 +6,7 @@
  * would otherwise be killed between sending a mail and noting that it was sent. */
 #include "glue.h"
 
+#include <pthread.h>
 #include <apr_network_io.h>
 #include <apr_strings.h>
 #include <mod_watchdog.h>
@@ -22,6 +23,8 @@ enum { SWEEP_SECONDS = 60, SWEEP_BATCH = 500, SWEEP_FILES_SECONDS = 3600, TURN_S
 
 static volatile int stopping;
 static volatile int working;
+static volatile int is_cut;
+static pthread_t worker; /* while it works */
 
 void bizapi_background_stop(apr_interval_time_t wait)
 {
@@ -30,6 +33,16 @@ void bizapi_background_stop(apr_interval_time_t wait)
     stopping = 1;
     for (; working && waited < wait; waited += apr_time_from_msec(10))
         apr_sleep(apr_time_from_msec(10));
+}
+
+void bizapi_background_cut(void)
+{
+    is_cut = 1;
+}
+
+int bizapi_background_is_cut(void)
+{
+    return is_cut && working && pthread_equal(pthread_self(), worker);
 }
 
 /* ---- the jobs ---- 1: there is more to do at once */
@@ -119,6 +132,7 @@ static apr_status_t tick(int state, void *data, apr_pool_t *pool)
 
     if (state != AP_WATCHDOG_STATE_RUNNING || stopping)
         return APR_SUCCESS;
+    worker = pthread_self();
     working = 1;
     for (job = 0; job < JOBS && !stopping; job++) {
         apr_time_t now = apr_time_now();

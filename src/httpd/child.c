@@ -82,6 +82,26 @@ static void open_business(apr_pool_t *pchild, business *b)
         ap_log_error(APLOG_MARK, APLOG_ERR, 0, b->server, BZ(1010) "mails are not sent: %s", why);
 }
 
+static int ends_gracefully;
+
+static int call_has_to_end(void)
+{
+    return bizapi_signals_wait() || bizapi_background_is_cut();
+}
+
+/* The child's threads have ended: nobody waits any more for what is still done here. The watchdog's
+ * thread is waited for in any case after this, so what a silent server holds up is cut: the row
+ * knows how far it came. */
+static apr_status_t background_ends(void *unused)
+{
+    if (!ends_gracefully)
+        return APR_SUCCESS;
+    bizapi_background_stop(apr_time_from_sec(20));
+    bizapi_background_cut();
+    bizapi_background_stop(apr_time_from_msec(1500));
+    return APR_SUCCESS;
+}
+
 void bizapi_child_init(apr_pool_t *pchild, server_rec *main)
 {
     apr_status_t status;
@@ -89,7 +109,8 @@ void bizapi_child_init(apr_pool_t *pchild, server_rec *main)
 
     bizapi_log_to(main);
     biz_json_init();
-    net_stop_when(bizapi_signals_wait);
+    net_stop_when(call_has_to_end);
+    apr_pool_pre_cleanup_register(pchild, NULL, background_ends);
     status = net_init(pchild);
     if (status != APR_SUCCESS)
         ap_log_error(APLOG_MARK, APLOG_ERR, status, main,
@@ -99,12 +120,17 @@ void bizapi_child_init(apr_pool_t *pchild, server_rec *main)
         open_business(pchild, APR_ARRAY_IDX(bizapi.businesses, i, business *));
 }
 
-/* A graceful end may take a job's longest time; for a hard one Apache sends SIGTERM again after 3 s
- * and kills at 9. The watchdog's thread is waited for in any case, so what a silent server holds up
- * is cut: the row knows how far it came. */
+/* A graceful end is said before the child's requests are served, at MaxConnectionsPerChild by the
+ * thread that listens for all of them: their calls to providers go on, and nothing is waited for
+ * here (background_ends). For a hard one Apache sends SIGTERM again after 3 s and kills at 9. */
 void bizapi_child_stopping(apr_pool_t *pchild, int graceful)
 {
-    bizapi_background_stop(graceful ? apr_time_from_sec(20) : apr_time_from_sec(1));
+    ends_gracefully = graceful;
+    if (graceful) {
+        bizapi_background_stop(0);
+        return;
+    }
+    bizapi_background_stop(apr_time_from_sec(1));
     net_stop();
     bizapi_background_stop(apr_time_from_msec(1500));
 }

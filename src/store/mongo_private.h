@@ -32,6 +32,7 @@ typedef struct {
     pid_t pid;            /* whose clients these are */
     mongoc_client_pool_t *clients;
     int ready, preparing;
+    int indexed;          /* collections whose indexes were looked at; of who prepares */
     apr_status_t refused; /* of the schema, until `refused_until` */
     int64_t refused_until;
 

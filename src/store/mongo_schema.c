@@ -203,8 +203,18 @@ static apr_status_t make_indexes(mongo_call *call, const store_coll *coll, int r
     return rv;
 }
 
+/* Whether another command ends within the call's time. Who migrates takes it. */
+static int may_go_on(const mongo_call *call, int rebuild)
+{
+    int64_t gone = (bson_get_monotonic_time() - call->began) / 1000;
+
+    return rebuild || gone + call->m->times.socket <= call->m->times.bound;
+}
+
+/* A call that has no time left leaves the other collections to the next one: what is made stays. */
 apr_status_t mongo_ensure_schema(mongo_call *call, int rebuild)
 {
+    int none = 0, *done = call->m->preparing && !rebuild ? &call->m->indexed : &none;
     int64_t version;
     apr_status_t rv = read_version(call, &version);
 
@@ -215,8 +225,14 @@ apr_status_t mongo_ensure_schema(mongo_call *call, int rebuild)
                   call->m->database, (long)version, STORE_SCHEMA_VERSION);
         return STORE_ESCHEMA;
     }
-    for (int no = COLL_NONE + 1; rv == APR_SUCCESS && no < COLL_END; no++) {
-        rv = make_indexes(call, store_coll_by_no((store_coll_no)no), rebuild);
+    for (int no; rv == APR_SUCCESS && (no = COLL_NONE + 1 + *done) < COLL_END;) {
+        rv = may_go_on(call, rebuild)
+                 ? make_indexes(call, store_coll_by_no((store_coll_no)no), rebuild)
+                 : STORE_EUNAVAIL;
+        *done += rv == APR_SUCCESS;
+    }
+    if (rv == APR_SUCCESS) {
+        *done = 0;
     }
     if (rv == APR_SUCCESS && version < STORE_SCHEMA_VERSION) {
         rv = write_version(call, INFO_ID, true);

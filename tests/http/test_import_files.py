@@ -51,6 +51,15 @@ def test_who_came_by_csv_signs_in(server, api, bring):
     assert rows(server, "audit_log", event="user_import")[-1]["actor_id"] == "operator"
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_pipe_is_read_from_its_first_line(server, separator):
+    cat = address("cat")
+    text = f"email,name,password_hash\n{cat},Cat,{HASH}\n".replace(",", separator)
+    done = server.ctl("--json", "import", "csv", "/dev/stdin", stdin=text)
+    assert json.loads(done.stdout)["brought"] == 1
+    assert user(server, cat)["name"] == "Cat"
+
+
 def test_a_dry_run_changes_nothing(server, bring):
     email, before = address(), len(rows(server, "audit_log"))
     report = bring("csv", f"{HEADER}{email},N,{HASH},,,,,\r\n", "--dry-run")

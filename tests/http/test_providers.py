@@ -3,12 +3,13 @@ texts read aloud. The stand-in of tests/lib/providers.py is on the other end, an
 import json
 import re
 import subprocess
+import threading
 import time
 
 import pytest
 
 import providers
-from harness import BUILD, new_ip
+from harness import BUILD, new_ip, wait_until
 from kit import Admin, Person, address, check_error, check_headers, insert, now_ms, rows
 
 # The public OSRM is never asked by a test, configured or not.
@@ -426,6 +427,20 @@ def test_voice_without_a_key_is_off(bare, world):
     check_error(customer.api.post("/admin/voice", token=customer.access, json={"text": "Hello"}),
                 403, "FORBIDDEN")
     assert world.requests() == []
+
+
+def test_a_graceful_restart_cuts_no_call_that_is_waited_for(make_server, world):
+    server = with_services(make_server, world, "elevenlabs")
+    staff = Admin(server, "staff")
+    world.elevenlabs.fault(delay=4)
+    answers = []
+    asker = threading.Thread(target=lambda: answers.append(staff.api.post(
+        "/admin/voice", token=staff.access, json={"text": f"Text {next(_places)}"})))
+    asker.start()
+    wait_until(lambda: world.elevenlabs.requests, 10, "the call to ElevenLabs")
+    server.graceful()
+    asker.join(30)
+    assert [(a.status, a.headers["Content-Type"]) for a in answers] == [(200, "audio/mpeg")]
 
 
 @pytest.mark.parametrize("fault, status, code, number", [
