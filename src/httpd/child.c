@@ -54,7 +54,7 @@ static void open_limits(apr_pool_t *pchild, business *b)
 
 static void open_business(apr_pool_t *pchild, business *b)
 {
-    store_options options = {.max_connections = threads() + 1};
+    store_options options = {.max_connections = threads() + 1, .must_exist = b->has_store};
     const char *why = NULL;
 
     b->env.settings = b->settings;

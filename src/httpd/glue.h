@@ -33,6 +33,7 @@ typedef struct {
     struct biz_registry *registry;
     struct clients *clients;
     struct biz_openapi *openapi;
+    int has_store;    /* its file was there, or was made, at the start */
     int works_outbox; /* one business for each store has its rows worked */
     /* Made in each child: */
     biz_env env;

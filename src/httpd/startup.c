@@ -287,6 +287,19 @@ static int make_state_dir(apr_pool_t *pool, const business *b)
     return OK;
 }
 
+/* A start is the one time at which a missing database is made: one that is lost later is not
+ * replaced by an empty one. Where it cannot be made now, its directory may be mounted later. */
+static int make_store(apr_pool_t *pool, const business *b)
+{
+    store_options options = {0};
+
+    if (geteuid() == 0) {
+        options.owner_uid = ap_unixd_config.user_id;
+        options.owner_gid = ap_unixd_config.group_id;
+    }
+    return store_make(b->settings->store_url, &options, pool);
+}
+
 static int prepare(apr_pool_t *pconf, apr_pool_t *ptemp, business *b)
 {
     const char *why = NULL;
@@ -294,6 +307,7 @@ static int prepare(apr_pool_t *pconf, apr_pool_t *ptemp, business *b)
 
     if (result != OK)
         return result;
+    b->has_store = make_store(ptemp, b);
     if (biz_keys_open(pconf, b->settings->state_dir, &b->keys, &why) != APR_SUCCESS) {
         ap_log_error(APLOG_MARK, APLOG_EMERG | APLOG_STARTUP, 0, b->server, BZ(1005) "%s", why);
         return HTTP_INTERNAL_SERVER_ERROR;

@@ -32,6 +32,7 @@ typedef struct {
 typedef struct {
     const char *name;
     apr_status_t (*open)(store *s, const char *url, const store_options *o, const char **why);
+    int (*make)(store *s); /* see store_make(); NULL where there is no file */
     apr_status_t (*migrate)(store *s, apr_pool_t *pool);
     apr_status_t (*ping)(store *s, apr_pool_t *pool);
     apr_status_t (*check)(store *s, apr_pool_t *pool, const char **report);

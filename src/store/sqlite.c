@@ -564,9 +564,15 @@ static apr_status_t sqlite_check(store *s, apr_pool_t *pool, const char **report
     return rv;
 }
 
+static int sqlite_make(store *s)
+{
+    return sq_make(s->data);
+}
+
 const store_backend store_sqlite_backend = {
     .name = "sqlite",
     .open = sqlite_open,
+    .make = sqlite_make,
     .migrate = sqlite_migrate,
     .ping = sqlite_ping,
     .check = sqlite_check,

@@ -19,6 +19,7 @@ typedef enum {
     SQ_CORRUPT,
     SQ_NEWER,
     SQ_MOVED,
+    SQ_LOST,
     SQ_CROWDED,
     SQ_FORKED,
     SQ_OTHER,
@@ -46,6 +47,7 @@ typedef struct {
 
     _Atomic int64_t said[SQ_LINES]; /* monotonic microseconds */
     _Atomic int down;               /* the last thing said was bad */
+    _Atomic int was_there;          /* it was in use here: what is missing now was lost */
     /* Texts that never change, by collection. */
     const char *columns[COLL_END], *get_text[COLL_END], *insert[COLL_END];
     const char *fingerprint;
@@ -80,6 +82,8 @@ apr_status_t sq_status(sq_store *q, sqlite3 *db, int rc);
 /* ---- sqlite_conn.c ---- */
 
 apr_status_t sq_pool_init(sq_store *q);
+/* Makes the file where it is missing; 1 where it is there then. */
+int sq_make(sq_store *q);
 /* A connection for one operation, which must end before the store's time-out. */
 apr_status_t sq_acquire(store *s, sq_mode mode, sq_conn **out);
 /* Gives it back; one that is broken is closed, so that the next use opens anew. */

@@ -235,6 +235,24 @@ static int set_up(sq_conn *c)
     return rc == SQLITE_OK ? sqlite3_exec(c->db, pragmas, NULL, NULL, NULL) : rc;
 }
 
+int sq_make(sq_store *q)
+{
+    struct stat st;
+
+    make_file(q, sq_clock() + q->s->options.op_timeout);
+    return stat(q->path, &st) == 0;
+}
+
+/* 1 where the file was there before and is not now: an empty one in its place would take writes
+ * that nobody finds again when the real one is back. */
+static int is_lost(const sq_store *q)
+{
+    struct stat st;
+
+    return (q->s->options.must_exist || atomic_load(&q->was_there)) && stat(q->path, &st) != 0 &&
+           errno == ENOENT;
+}
+
 static apr_status_t open_conn(sq_store *q, int64_t deadline, sq_conn **out)
 {
     sq_conn *c;
@@ -246,6 +264,10 @@ static apr_status_t open_conn(sq_store *q, int64_t deadline, sq_conn **out)
         sq_say(q, SQ_FORKED, "");
         return STORE_EUNAVAIL;
     }
+    if (is_lost(q)) {
+        sq_say(q, SQ_LOST, "");
+        return STORE_EUNAVAIL;
+    }
     c = calloc(1, sizeof(*c));
     if (!c) {
         return sq_status(q, NULL, SQLITE_NOMEM);
@@ -253,7 +275,9 @@ static apr_status_t open_conn(sq_store *q, int64_t deadline, sq_conn **out)
     c->owner = q;
     c->deadline = deadline;
     c->seed = (unsigned)getpid() * 2654435761U ^ (unsigned)(uintptr_t)c;
-    make_file(q, deadline);
+    if (!q->s->options.must_exist && !atomic_load(&q->was_there)) {
+        make_file(q, deadline);
+    }
     rc = sqlite3_open_v2(q->path, &c->db, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL);
     if (c->db) {
         count_open(1);
@@ -268,6 +292,7 @@ static apr_status_t open_conn(sq_store *q, int64_t deadline, sq_conn **out)
         close_conn(c);
         return rv;
     }
+    atomic_store(&q->was_there, 1);
     *out = c;
     return APR_SUCCESS;
 }
@@ -448,7 +473,7 @@ apr_status_t sq_acquire(store *s, sq_mode mode, sq_conn **out)
         return rv;
     }
     if (c && has_moved(c, mode)) {
-        sq_say(q, SQ_MOVED, "");
+        sq_say(q, is_lost(q) ? SQ_LOST : SQ_MOVED, "");
         close_conn(c);
         c = NULL;
     }

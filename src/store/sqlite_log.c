@@ -81,8 +81,14 @@ void sq_say(sq_store *q, sq_line line, const char *detail)
         break;
     case SQ_MOVED:
         biz_log(BIZ_LOG_ERR, 0,
-                BZ(0208) "the database %s was removed or replaced while in use; it is opened anew, "
-                         "and made anew where it is missing",
+                BZ(0208) "the database %s was removed or replaced while in use; it is opened anew",
+                q->path);
+        break;
+    case SQ_LOST:
+        biz_log(BIZ_LOG_ERR, 0,
+                BZ(0215) "the database %s is gone and requests are answered 503: put it or a "
+                         "backup there; to begin with an empty one, restart Apache or run "
+                         "bizapictl migrate",
                 q->path);
         break;
     case SQ_CROWDED:

@@ -111,6 +111,15 @@ apr_status_t store_open(store **out, const char *url, const store_options *optio
     return rv;
 }
 
+int store_make(const char *url, const store_options *options, apr_pool_t *pool)
+{
+    const char *why;
+    store *s;
+
+    return !store_url_error(pool, url) && backend_of(url)->make &&
+           store_open(&s, url, options, pool, &why) == APR_SUCCESS && s->backend->make(s);
+}
+
 apr_status_t store_migrate(store *s, apr_pool_t *pool)
 {
     return s->backend->migrate(s, pool);

@@ -42,6 +42,8 @@ typedef struct {
     int max_connections;            /* 0: 16 */
     uid_t owner_uid;                /* owner of files made while running as root; 0: leave */
     gid_t owner_gid;
+    int must_exist; /* a store of this machine is never made anew: where it is missing it was lost
+                     */
 } store_options;
 
 /* url: "sqlite:/absolute/path" or "mongodb://..." ("mongodb+srv://..."). Checks the form and
@@ -50,6 +52,9 @@ typedef struct {
  * released with `pool`. */
 apr_status_t store_open(store **out, const char *url, const store_options *options,
                         apr_pool_t *pool, const char **why);
+/* Makes the file of a store of this machine where it is missing, and opens nothing: before the
+ * processes that use it exist, while root. 1 where it is there then; 0 for other stores. */
+int store_make(const char *url, const store_options *options, apr_pool_t *pool);
 /* The form alone, for configuration tests; touches nothing. NULL when good, else what is wrong. */
 const char *store_url_error(apr_pool_t *pool, const char *url);
 /* The url as it may be shown: no password. */

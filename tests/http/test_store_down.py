@@ -55,3 +55,25 @@ def test_a_database_that_vanishes_is_noticed(make_server):
     server.start()
     check_error(person.me(), 401, "TOKEN_REVOKED")
     assert Person(server).me().status == 200
+
+
+@pytest.mark.bz_may("BZ02")
+def test_a_database_that_vanishes_in_use_is_not_replaced_by_an_empty_one(make_server):
+    server = make_server(may=("BZ02",))
+    person, away = Person(server), server.root / "away"
+    away.mkdir()
+    files = [server.state / name for name in ("bizapi.db", "bizapi.db-wal", "bizapi.db-shm")]
+    for file in files:
+        if file.exists():
+            file.rename(away / file.name)
+    check_error(login(server.api(), person.email, person.password), 503, "STORE_UNAVAILABLE")
+    check_error(server.api().get("/health/ready"), 503, "STORE_UNAVAILABLE")
+    assert not files[0].exists()
+    for file in away.iterdir():
+        file.rename(server.state / file.name)
+    wait_until(lambda: login(server.api(), person.email, person.password).status == 200, 10,
+               "the database's return")
+    for file in files:
+        file.unlink(missing_ok=True)
+    server.graceful()
+    assert Person(server).me().status == 200
