@@ -105,13 +105,23 @@ void mail_transport_rest(mail_transport *transport)
 
 /* ---- SMTP ---- */
 
-/* Who is meant by a refusal: this message, or everything that we send. */
+/* Many relays tell only at the recipient that they take nothing from us, or nothing of this sender:
+ * 5.7.x (RFC 3463, policy), unless it is said of the recipient. */
+static int refuses_us(const net_smtp_answer *a)
+{
+    return a->step == NET_SMTP_TO && (a->code == 550 || a->code == 553 || a->code == 554) &&
+           strlen(a->reply) > 8 && strncmp(a->reply + 4, "5.7.", 4) == 0 &&
+           !strstr(a->reply, "ecipient");
+}
+
+/* Who is meant by a refusal: this message, or everything that we send. TLS that the server puts off
+ * (4xx) comes back. */
 static mail_result smtp_result(const net_smtp_answer *a)
 {
     if (!a->error) {
         return MAIL_SENT;
     }
-    if (a->ours) {
+    if ((a->no_tls && (a->code < 400 || a->code >= 500)) || refuses_us(a)) {
         return MAIL_BROKEN;
     }
     if (a->outcome != NET_DONE || a->code < 500) {

@@ -540,19 +540,6 @@ static const char *smtp_error(apr_pool_t *pool, const smtp_place *place, const s
     return biz_without_addresses(pool, text);
 }
 
-/* Many relays tell only at the recipient that they take nothing from us, or nothing of this sender:
- * 5.7.x (RFC 3463, policy), unless it is said of the recipient. TLS that the server puts off for a
- * moment (4xx) is another matter. */
-static int is_ours(CURLcode rc, const smtp_talk *talk, long code)
-{
-    if (rc == CURLE_PEER_FAILED_VERIFICATION || rc == CURLE_SSL_CACERT_BADFILE ||
-        rc == CURLE_SSL_CERTPROBLEM || rc == CURLE_SSL_CIPHER || rc == CURLE_USE_SSL_FAILED)
-        return code < 400 || code >= 500;
-    return talk->step == NET_SMTP_TO && (code == 550 || code == 553 || code == 554) &&
-           strlen(talk->reply) > 8 && strncmp(talk->reply + 4, "5.7.", 4) == 0 &&
-           !strstr(talk->reply, "ecipient");
-}
-
 /* One try. 1 where it went over a kept connection and a new one may do better. */
 static int smtp_try(net_smtp_session *session, apr_pool_t *pool, const smtp_place *place,
                     const net_smtp *mail, long total_ms, int fresh, struct curl_slist *to,
@@ -582,7 +569,9 @@ static int smtp_try(net_smtp_session *session, apr_pool_t *pool, const smtp_plac
     } else {
         answer->outcome = talk.step == NET_SMTP_END ? NET_UNKNOWN : NET_NOT_SENT;
     }
-    answer->ours = rc != CURLE_OK && is_ours(rc, &talk, answer->code);
+    answer->no_tls = rc == CURLE_PEER_FAILED_VERIFICATION || rc == CURLE_USE_SSL_FAILED ||
+                     rc == CURLE_SSL_CACERT_BADFILE || rc == CURLE_SSL_CERTPROBLEM;
+    answer->reply = apr_pstrdup(pool, talk.reply);
     if (rc != CURLE_OK)
         answer->error = smtp_error(pool, place, &talk, answer->code, rc, session->error_buffer);
     return rc != CURLE_OK && was_kept && connects == 0 &&

@@ -83,8 +83,8 @@ typedef struct {
     net_outcome outcome; /* NET_DONE: the server took it (or refused it: see code) */
     long code;           /* last SMTP reply code, 0 where there was none */
     net_smtp_step step;
-    int ours;          /* every message would meet the same: no TLS to be had, or a relay that
-                        * refuses us or the sender */
+    int no_tls;        /* what the url asks for: none is offered, or its certificate is not good */
+    const char *reply; /* the last refusal, "" where there was none; not for the log */
     const char *error; /* NULL where it was accepted; holds no password and no address */
 } net_smtp_answer;
 
