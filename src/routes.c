@@ -254,7 +254,7 @@ const biz_route biz_routes[] = {
      BIZ_CAN(REAUTH_REQUIRED) | BIZ_CAN(INVALID_STATE)},
     {"POST", API "/auth/2fa/enable", auth_2fa_enable, BIZ_SIGNED_IN, BIZ_PERSONAL | BIZ_ENROLS,
      code_fields, "Put the app in force by its first code", "RecoveryCodes",
-     BIZ_CAN(INVALID_CODE) | BIZ_CAN(INVALID_STATE)},
+     BIZ_CAN(INVALID_CODE) | BIZ_CAN(INVALID_STATE) | BIZ_CAN(REAUTH_REQUIRED)},
     {"POST", API "/auth/2fa/disable", auth_2fa_disable, BIZ_SIGNED_IN, BIZ_PERSONAL | BIZ_ENROLS,
      disable_fields, "Remove the app; asks for the password and a code", "=disabled",
      HASHES | BIZ_CAN(INVALID_CREDENTIALS) | BIZ_CAN(INVALID_CODE) | BIZ_CAN(REAUTH_REQUIRED) |
@@ -268,7 +268,7 @@ const biz_route biz_routes[] = {
     {"POST", API "/auth/passkeys/register/verify", auth_passkey_register_verify, BIZ_SIGNED_IN,
      BIZ_PERSONAL | BIZ_CREATES | BIZ_ENROLS, passkey_add_fields,
      "Keep the passkey that it made; the first factor brings recovery codes", "PasskeyAdded",
-     BIZ_CAN(CONFLICT)},
+     BIZ_CAN(CONFLICT) | BIZ_CAN(INVALID_STATE)},
     {"POST", API "/auth/passkeys/login/options", auth_passkey_login_options, BIZ_ANYONE,
      BIZ_PERSONAL, passkey_ask_fields, "What the browser needs to ask for a passkey",
      "PasskeyRequest", TAKES_TICKET},

@@ -133,6 +133,15 @@ apr_status_t account_remove_traces(store *s, apr_pool_t *pool, const store_doc *
     return status;
 }
 
+int account_phone_changes(const biz_req *req, const store_doc *user)
+{
+    const char *given = biz_field_str(req, "phone"), *stored = store_str(user, USER_PHONE);
+
+    if (given == NULL)
+        return biz_field_is_null(req, "phone") && stored != NULL;
+    return stored == NULL || strcmp(given, stored) != 0;
+}
+
 biz_json *account_json(apr_pool_t *pool, const store_doc *user)
 {
     biz_json *json = biz_json_object(pool);

@@ -3,6 +3,7 @@
 #define BIZ_ACCOUNT_H
 
 #include <apr_pools.h>
+#include "core/biz.h"
 #include "core/json.h"
 #include "store/store.h"
 
@@ -39,6 +40,10 @@ apr_status_t account_end_sessions(store *s, apr_pool_t *pool, const char *user_i
  * business must be able to prove stays: audit rows by the id, and that the address wants no mail.
  */
 apr_status_t account_remove_traces(store *s, apr_pool_t *pool, const store_doc *user);
+
+/* Whether the body gives the user another telephone number: it is a way to reach and to know
+ * somebody, not for a stolen session to change. */
+int account_phone_changes(const biz_req *req, const store_doc *user);
 
 /* The `user` object of api.md section 3. */
 biz_json *account_json(apr_pool_t *pool, const store_doc *user);

@@ -74,16 +74,21 @@ const char *factor_open(const biz_req *req, const store_doc *user, store_fid fie
 
 /* ---- wrong codes ---- */
 
-static apr_time_t locked_until(const store_doc *user)
+/* How long the lock lasts yet, or 0. One that would last for longer than any (and the clocks of two
+ * machines may differ by a minute) was made before the clock was set back. */
+static apr_interval_time_t lock_left(const biz_req *req, const store_doc *user)
 {
-    return store_int(user, USER_FACTOR_FAILURES) >= FACTOR_TRIES
-               ? store_time(user, USER_FACTOR_FAILED_AT) + MINUTES(FACTOR_LOCK_MINUTES)
+    apr_interval_time_t left =
+        store_time(user, USER_FACTOR_FAILED_AT) + MINUTES(FACTOR_LOCK_MINUTES) - req->now;
+
+    return store_int(user, USER_FACTOR_FAILURES) >= FACTOR_TRIES && left > 0 &&
+                   left <= MINUTES(FACTOR_LOCK_MINUTES + 1)
+               ? left
                : 0;
 }
 
-/* The condition under which a code may still be accepted, as the document was read: fewer than ten
- * wrong ones, or the very ten (or more) whose lock is over. */
-static store_cond may_try(const store_doc *user)
+/* Fewer than ten wrong ones, or the very ten (or more) whose lock is over. */
+store_cond factor_may_try(const store_doc *user)
 {
     int64_t failures = store_int(user, USER_FACTOR_FAILURES);
 
@@ -94,10 +99,12 @@ static store_cond may_try(const store_doc *user)
     return (store_cond){USER_FACTOR_FAILURES, STORE_LT, STORE_V_INT(FACTOR_TRIES)};
 }
 
-static biz_code locked(biz_req *req, biz_reply *reply, const store_doc *user)
+biz_code factor_check_lock(const biz_req *req, biz_reply *reply, const store_doc *user)
 {
-    apr_time_t wait = locked_until(user) - req->now;
+    apr_interval_time_t wait = lock_left(req, user);
 
+    if (wait == 0)
+        return BIZ_OK;
     biz_fail(reply, BIZ_RATE_LIMITED, NULL, NULL);
     reply->retry_after = (int)apr_time_sec(wait + APR_USEC_PER_SEC - 1);
     return reply->code;
@@ -111,9 +118,9 @@ static apr_status_t count_wrong(const biz_req *req, const store_doc *user, store
     store_doc *now = NULL;
 
     *after = NULL;
-    while (status == STORE_ECOND && locked_until(user) <= req->now) {
+    while (status == STORE_ECOND && lock_left(req, user) == 0) {
         int over = store_int(user, USER_FACTOR_FAILURES) >= FACTOR_TRIES;
-        store_cond conds[] = {may_try(user)};
+        store_cond conds[] = {factor_may_try(user)};
         store_change changes[] = {
             {USER_FACTOR_FAILURES, over ? STORE_SET : STORE_INC, STORE_V_INT(1)},
             STORE_SET_TIME(USER_FACTOR_FAILED_AT, req->now)};
@@ -129,7 +136,7 @@ static apr_status_t count_wrong(const biz_req *req, const store_doc *user, store
     return status == STORE_ECOND ? APR_SUCCESS : status;
 }
 
-static biz_code wrong(biz_req *req, biz_reply *reply, const store_doc *user)
+biz_code factor_wrong(biz_req *req, biz_reply *reply, const store_doc *user)
 {
     const char *id = store_doc_id(user);
     store_doc *after;
@@ -161,11 +168,11 @@ static biz_code prove_code(biz_req *req, biz_reply *reply, const char *code, sto
         const char *id = store_doc_id(*user), *secret = factor_open(req, *user, USER_TOTP_SECRET);
         int64_t last = store_int(*user, USER_TOTP_LAST_STEP), step;
 
-        if (locked_until(*user) > req->now)
-            return locked(req, reply, *user);
+        if (factor_check_lock(req, reply, *user) != BIZ_OK)
+            return reply->code;
         step = secret != NULL ? totp_step_of(req->pool, secret, code, req->now, last) : -1;
         if (step < 0)
-            return wrong(req, reply, *user);
+            return factor_wrong(req, reply, *user);
         /* A right one that was used is no guess and does not count. */
         if (step <= last)
             return biz_fail(reply, BIZ_INVALID_CODE, NULL, NULL);
@@ -173,7 +180,7 @@ static biz_code prove_code(biz_req *req, biz_reply *reply, const char *code, sto
             store_cond conds[] = {
                 STORE_EQ_STR(USER_TOTP_SECRET, store_str(*user, USER_TOTP_SECRET)),
                 {USER_TOTP_LAST_STEP, STORE_LT, STORE_V_INT(step)},
-                may_try(*user)};
+                factor_may_try(*user)};
             store_change changes[] = {STORE_SET_INT(USER_TOTP_LAST_STEP, step),
                                       STORE_SET_INT(USER_FACTOR_FAILURES, 0)};
 
@@ -228,12 +235,12 @@ static biz_code prove_recovery(biz_req *req, biz_reply *reply, const char *code,
     store_doc *found;
     apr_status_t status;
 
-    if (locked_until(*user) > req->now)
-        return locked(req, reply, *user);
+    if (factor_check_lock(req, reply, *user) != BIZ_OK)
+        return reply->code;
     status = store_find_one(s, req->pool, &query, &found);
     if (status == STORE_ENOENT ||
         (status == APR_SUCCESS && (set == NULL || strcmp(store_str(found, RECOVERY_SET), set))))
-        return wrong(req, reply, *user);
+        return factor_wrong(req, reply, *user);
     if (status == APR_SUCCESS)
         status = store_update(s, req->pool, COLL_RECOVERY_CODES, store_doc_id(found), unused,
                               STORE_COUNT_OF(unused), use, STORE_COUNT_OF(use), NULL);
@@ -354,22 +361,31 @@ apr_status_t recovery_left(const biz_req *req, const store_doc *user, int *left)
     return status;
 }
 
+static apr_status_t remove_one(store *s, apr_pool_t *pool, store_coll_no coll, const store_doc *doc)
+{
+    apr_status_t status = store_delete(s, pool, coll, store_doc_id(doc), NULL, 0);
+
+    return status == STORE_ENOENT ? APR_SUCCESS : status;
+}
+
 /* Removes the user's codes but those of the set `keep`, which may be NULL. */
 static apr_status_t codes_remove(store *s, apr_pool_t *pool, const char *user_id, const char *keep)
 {
     apr_array_header_t *docs;
-    apr_status_t status = codes_of(s, pool, user_id, &docs);
-    int i;
+    apr_status_t status;
+    int i, removed;
 
-    for (i = 0; status == APR_SUCCESS && i < docs->nelts; i++) {
-        const store_doc *code = APR_ARRAY_IDX(docs, i, store_doc *);
+    do {
+        status = codes_of(s, pool, user_id, &docs);
+        for (i = removed = 0; status == APR_SUCCESS && i < docs->nelts; i++) {
+            const store_doc *code = APR_ARRAY_IDX(docs, i, store_doc *);
 
-        if (is_of_set(code, keep))
-            continue;
-        status = store_delete(s, pool, COLL_RECOVERY_CODES, store_doc_id(code), NULL, 0);
-        if (status == STORE_ENOENT)
-            status = APR_SUCCESS;
-    }
+            if (is_of_set(code, keep))
+                continue;
+            status = remove_one(s, pool, COLL_RECOVERY_CODES, code);
+            removed++;
+        }
+    } while (status == APR_SUCCESS && removed > 0 && docs->nelts == CODES_LOOK);
     return status;
 }
 
@@ -434,15 +450,14 @@ apr_status_t factor_clear(store *s, apr_pool_t *pool, const char *user_id)
                               STORE_SET_NULL(USER_RECOVERY_SET),
                               STORE_SET_INT(USER_FACTOR_FAILURES, 0)};
     apr_array_header_t *passkeys;
-    apr_status_t status = passkeys_of(s, pool, user_id, &passkeys);
+    apr_status_t status;
     int i;
 
-    for (i = 0; status == APR_SUCCESS && i < passkeys->nelts; i++) {
-        status = store_delete(s, pool, COLL_PASSKEYS,
-                              store_doc_id(APR_ARRAY_IDX(passkeys, i, store_doc *)), NULL, 0);
-        if (status == STORE_ENOENT)
-            status = APR_SUCCESS;
-    }
+    do {
+        status = passkeys_of(s, pool, user_id, &passkeys);
+        for (i = 0; status == APR_SUCCESS && i < passkeys->nelts; i++)
+            status = remove_one(s, pool, COLL_PASSKEYS, APR_ARRAY_IDX(passkeys, i, store_doc *));
+    } while (status == APR_SUCCESS && passkeys->nelts == PASSKEYS_LOOK);
     if (status == APR_SUCCESS)
         status = store_update(s, pool, COLL_USERS, user_id, NULL, 0, changes,
                               STORE_COUNT_OF(changes), NULL);

@@ -28,6 +28,15 @@ biz_code factor_prove(biz_req *req, biz_reply *reply, store_doc **user);
 biz_code factor_demand_fresh(const biz_req *req, biz_reply *reply);
 int factor_is_fresh(const biz_req *req);
 
+/* ---- wrong codes, also of an app that is not in force yet ---- */
+
+/* RATE_LIMITED while ten are there. */
+biz_code factor_check_lock(const biz_req *req, biz_reply *reply, const store_doc *user);
+/* Counts one, and tells of it. INVALID_CODE. */
+biz_code factor_wrong(biz_req *req, biz_reply *reply, const store_doc *user);
+/* The condition under which a code may still be accepted, as the document was read. */
+store_cond factor_may_try(const store_doc *user);
+
 /* ---- the app ---- */
 
 const char *factor_seal(const biz_req *req, const store_doc *user, const char *secret);

@@ -50,10 +50,14 @@ apr_status_t key_folder_open(key_folder *f, apr_pool_t *pool, const char *state_
                               "there is no folder %s for the keys; make it first, owned by the "
                               "user that Apache's workers run as",
                               state_dir);
-    f->fd = open(f->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    /* The folder above may be the workers': a link of theirs must not lead us elsewhere. */
+    f->fd = open(f->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (f->fd < 0 && errno == ENOENT)
         return key_fail(f, APR_ENOENT,
                         "there is no folder %s yet: the server makes it at its start", f->path);
+    if (f->fd < 0 && lstat(f->path, &f->st) == 0 && S_ISLNK(f->st.st_mode))
+        return key_fail(f, APR_EGENERAL, "%s is a symbolic link; put the folder itself there",
+                        f->path);
     if (f->fd < 0 || fstat(f->fd, &f->st) != 0)
         return key_fail_errno(f, "open", NULL);
     if ((f->st.st_mode & 022) != 0)

@@ -330,6 +330,7 @@ static apr_status_t keys_load(key_folder *f, const apr_array_header_t *pairs, bi
     int i, n = 0;
 
     keys->jwks = apr_pcalloc(f->pool, sizeof(*keys->jwks) * ((size_t)pairs->nelts + 1));
+    keys->ends = apr_pcalloc(f->pool, sizeof(*keys->ends) * ((size_t)pairs->nelts + 1));
     for (i = 0; i < pairs->nelts; i++) {
         apr_status_t rv;
 
@@ -338,6 +339,7 @@ static apr_status_t keys_load(key_folder *f, const apr_array_header_t *pairs, bi
         rv = pair_read(f, &APR_ARRAY_IDX(pairs, i, pair), &keys->jwks[n]);
         if (rv != APR_SUCCESS)
             return rv;
+        keys->ends[n] = pair_ends(pairs, i);
         biz_json_add(list, biz_jwk_public(f->pool, keys->jwks[n++]));
     }
     biz_json_set(set, "keys", list);

@@ -17,7 +17,9 @@
 #include "core/jose.h"
 
 typedef struct biz_keys {
-    biz_jwk **jwks;                         /* the first signs; NULL ends */
+    biz_jwk **jwks;   /* the first signs; NULL ends */
+    apr_time_t *ends; /* of each: from then on nothing that it signed is accepted; 0: not known yet.
+                         An older one ends no later than a newer one. NULL: none ends */
     unsigned char refresh[BIZ_KEY_LEN];     /* MACs refresh tokens */
     unsigned char outbox[BIZ_KEY_LEN];      /* seals tokens into outbox rows */
     unsigned char device[BIZ_KEY_LEN];      /* MACs device tokens */

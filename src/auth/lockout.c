@@ -77,6 +77,15 @@ static apr_status_t raise_count(biz_req *req, lockout_count *c, const store_doc 
                         STORE_COUNT_OF(changes), NULL);
 }
 
+/* A lock that would last for longer than the longest (and the clocks of two machines may differ by
+ * a minute) was made before the clock was set back. */
+static int is_locked(const store_doc *doc, apr_time_t now)
+{
+    apr_interval_time_t left = store_time(doc, LOCKOUT_UNTIL) - now;
+
+    return left > 0 && left <= apr_time_from_sec(LOCKOUT_LONGEST_SECONDS + 60);
+}
+
 /* What was long ago does not count; the sweep may not have come by yet. */
 static apr_status_t forget_old(biz_req *req, const store_doc *doc)
 {
@@ -106,7 +115,7 @@ static apr_status_t take(biz_req *req, lockout_count *c, const char *user_id)
             status = forget_old(req, doc);
             if (status == APR_SUCCESS)
                 continue;
-        } else if (store_time(doc, LOCKOUT_UNTIL) > req->now) {
+        } else if (is_locked(doc, req->now)) {
             return STORE_ECOND;
         } else {
             status = raise_count(req, c, doc);

@@ -32,16 +32,6 @@ static void take_field(biz_req *req, const char *name, store_fid fid, store_chan
         changes[(*n)++] = (store_change)STORE_SET_STR(fid, value);
 }
 
-/* A telephone number is a way to reach and to know somebody: not for a stolen session to change. */
-static int changes_phone(const biz_req *req)
-{
-    const char *given = biz_field_str(req, "phone"), *stored = store_str(req->user, USER_PHONE);
-
-    if (given == NULL)
-        return biz_field_is_null(req, "phone") && stored != NULL;
-    return stored == NULL || strcmp(given, stored) != 0;
-}
-
 biz_code auth_me_change(biz_req *req, biz_reply *reply)
 {
     const char *if_match = req->header(req, "If-Match");
@@ -53,7 +43,7 @@ biz_code auth_me_change(biz_req *req, biz_reply *reply)
 
     if (if_match != NULL && !biz_etag_matches(if_match, store_doc_version(req->user)))
         return biz_fail(reply, BIZ_STALE, NULL, NULL);
-    if (changes_phone(req) && factor_demand_fresh(req, reply) != BIZ_OK)
+    if (account_phone_changes(req, req->user) && factor_demand_fresh(req, reply) != BIZ_OK)
         return reply->code;
     take_field(req, "name", USER_NAME, changes, &n);
     take_field(req, "phone", USER_PHONE, changes, &n);
@@ -70,13 +60,15 @@ biz_code auth_me_change(biz_req *req, biz_reply *reply)
     return auth_me(req, reply);
 }
 
-/* The password changes under the condition that it is still the one that was checked; the session
- * that asks goes on in the new epoch, all others end. */
+/* The password changes under the condition that it is still the one that was checked, and that
+ * nobody has ended all sessions since; the session that asks goes on in the new epoch, all others
+ * end. */
 static apr_status_t replace_password(biz_req *req, const char *hash)
 {
     store *s = req->env->store;
     store_cond conds[] = {
-        STORE_EQ_STR(USER_PASSWORD_HASH, store_str(req->user, USER_PASSWORD_HASH))};
+        STORE_EQ_STR(USER_PASSWORD_HASH, store_str(req->user, USER_PASSWORD_HASH)),
+        STORE_EQ_INT(USER_SESSION_EPOCH, store_int(req->user, USER_SESSION_EPOCH))};
     store_change changes[] = {STORE_SET_STR(USER_PASSWORD_HASH, hash),
                               STORE_SET_TIME(USER_PASSWORD_CHANGED_AT, req->now),
                               STORE_INC_INT(USER_SESSION_EPOCH, 1)};

@@ -201,7 +201,8 @@ static apr_status_t enable(biz_req *req, int64_t step, const char *set, store_do
 {
     const char *pending = store_str(req->user, USER_TOTP_PENDING);
     store_cond conds[] = {STORE_EQ_STR(USER_TOTP_PENDING, pending), STORE_IS_NULL(USER_TOTP_SECRET),
-                          STORE_EQ_STR(USER_RECOVERY_SET, store_str(req->user, USER_RECOVERY_SET))};
+                          STORE_EQ_STR(USER_RECOVERY_SET, store_str(req->user, USER_RECOVERY_SET)),
+                          factor_may_try(req->user)};
     store_change changes[] = {
         STORE_SET_STR(USER_TOTP_SECRET, pending), STORE_SET_NULL(USER_TOTP_PENDING),
         STORE_SET_INT(USER_TOTP_LAST_STEP, step), STORE_SET_STR(USER_RECOVERY_SET, set),
@@ -226,6 +227,9 @@ biz_code auth_2fa_enable(biz_req *req, biz_reply *reply)
     biz_json *codes;
     int64_t step;
 
+    if (factor_demand_fresh(req, reply) != BIZ_OK ||
+        factor_check_lock(req, reply, req->user) != BIZ_OK)
+        return reply->code;
     if (secret == NULL)
         return biz_fail(reply, BIZ_INVALID_STATE, NULL,
                         store_is_null(req->user, USER_TOTP_SECRET)
@@ -233,7 +237,7 @@ biz_code auth_2fa_enable(biz_req *req, biz_reply *reply)
                             : "There is an authenticator app already.");
     step = totp_step_of(req->pool, secret, biz_field_str(req, "code"), req->now, -1);
     if (step < 0)
-        return biz_fail(reply, BIZ_INVALID_CODE, NULL, NULL);
+        return factor_wrong(req, reply, req->user);
     status = recovery_make(req, req->user, &set, &codes);
     if (status == APR_SUCCESS)
         status = enable(req, step, set, &after);

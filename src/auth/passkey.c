@@ -98,19 +98,25 @@ static biz_json *creation_options(biz_req *req, const apr_array_header_t *passke
     return options;
 }
 
+/* Those that there are; INVALID_STATE where there may be no more. */
+static biz_code has_room(const biz_req *req, biz_reply *reply, apr_array_header_t **passkeys)
+{
+    apr_status_t status = factor_passkeys(req, store_doc_id(req->user), passkeys);
+
+    if (status != APR_SUCCESS)
+        return biz_fail_store(req, reply, status);
+    return (*passkeys)->nelts < PASSKEYS_MAX
+               ? BIZ_OK
+               : biz_fail(reply, BIZ_INVALID_STATE, NULL,
+                          "There are 20 passkeys already. Remove one first.");
+}
+
 biz_code auth_passkey_register_options(biz_req *req, biz_reply *reply)
 {
     apr_array_header_t *passkeys;
-    apr_status_t status;
 
-    if (factor_demand_fresh(req, reply) != BIZ_OK)
+    if (factor_demand_fresh(req, reply) != BIZ_OK || has_room(req, reply, &passkeys) != BIZ_OK)
         return reply->code;
-    status = factor_passkeys(req, store_doc_id(req->user), &passkeys);
-    if (status != APR_SUCCESS)
-        return biz_fail_store(req, reply, status);
-    if (passkeys->nelts >= PASSKEYS_MAX)
-        return biz_fail(reply, BIZ_INVALID_STATE, NULL,
-                        "There are 20 passkeys already. Remove one first.");
     reply->data = creation_options(req, passkeys);
     return BIZ_OK;
 }
@@ -216,11 +222,13 @@ biz_code auth_passkey_register_verify(biz_req *req, biz_reply *reply)
     const biz_json *credential = biz_json_get(req->json, "credential");
     const char *name = biz_field_str(req, "name");
     store_doc *passkey = store_doc_new(req->pool, COLL_PASSKEYS);
+    apr_array_header_t *passkeys;
     biz_json *codes = NULL;
     apr_status_t status;
     webauthn_key key;
 
-    if (read_new(req, reply, credential, &key) != BIZ_OK)
+    if (has_room(req, reply, &passkeys) != BIZ_OK ||
+        read_new(req, reply, credential, &key) != BIZ_OK)
         return reply->code;
     store_set_str(passkey, PASSKEY_USER_ID, store_doc_id(req->user));
     store_set_str(passkey, PASSKEY_CREDENTIAL_ID, key.id);
@@ -248,10 +256,14 @@ biz_code auth_passkey_register_verify(biz_req *req, biz_reply *reply)
 
 /* ---- use ---- */
 
+/* `user_id`: whose passkey or ticket it is. NULL: nobody's that is known, and then it leaves no row
+ * and no line, for anybody may send as much nonsense as they like. */
 static biz_code refused(biz_req *req, biz_reply *reply, const char *user_id, const char *why)
 {
-    audit_note(req, "authn_factor_fail", user_id, audit_detail(req->pool, "passkey", why));
-    lockout_tell(req, user_id != NULL ? user_id : "-");
+    if (user_id != NULL) {
+        audit_note(req, "authn_factor_fail", user_id, audit_detail(req->pool, "passkey", why));
+        lockout_tell(req, user_id);
+    }
     return biz_fail(reply, BIZ_INVALID_CREDENTIALS, "credential",
                     apr_psprintf(req->pool, "The passkey was not accepted: %s.", why));
 }

@@ -5,9 +5,9 @@
  * same because the same is done. The token is made by the outbox, mailed, and kept as a SHA-256. */
 #include "auth.h"
 
-#include "account.h"
 #include "audit/audit.h"
 #include "core/crypto.h"
+#include "factor.h"
 #include "hash.h"
 #include "notice.h"
 #include "outbox/outbox.h"
@@ -62,7 +62,21 @@ biz_code auth_verify_reset_token(biz_req *req, biz_reply *reply)
     return BIZ_OK;
 }
 
-/* One winner of all who post the same token at once. */
+/* The password, and in the same change the link that has set it: one winner of all who post the
+ * same token at once, and nobody killed in between is left with a link that is used up and a
+ * password that is the old one. STORE_ECOND: this link has done so before. */
+static apr_status_t set_password(biz_req *req, const store_doc *token, const char *hash)
+{
+    store_cond conds[] = {{USER_RESET_BY, STORE_NE, STORE_V_STR(store_doc_id(token))}};
+    store_change changes[] = {
+        STORE_SET_STR(USER_RESET_BY, store_doc_id(token)), STORE_SET_STR(USER_PASSWORD_HASH, hash),
+        STORE_SET_TIME(USER_PASSWORD_CHANGED_AT, req->now), STORE_INC_INT(USER_SESSION_EPOCH, 1)};
+
+    return store_update(req->env->store, req->pool, COLL_USERS, store_str(token, RESET_USER_ID),
+                        conds, STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes), NULL);
+}
+
+/* For those who look at the link alone. A newer link does the same. */
 static apr_status_t use_token(biz_req *req, const store_doc *token)
 {
     store_cond conds[] = {STORE_EQ_BOOL(RESET_USED, 0), STORE_GT_TIME(RESET_EXPIRES_AT, req->now)};
@@ -73,14 +87,19 @@ static apr_status_t use_token(biz_req *req, const store_doc *token)
                         STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes), NULL);
 }
 
-/* Who has the link reads the mails of its address, where that is still the account's. */
+/* Who has the link reads the mails of its address, where that is still the account's. Whoever made
+ * the account before anybody had shown that may have been somebody else, and must keep no way in.
+ */
 static apr_status_t mailbox_is_theirs(biz_req *req, const store_doc *token)
 {
+    const char *user_id = store_str(token, RESET_USER_ID);
     store_cond same[] = {STORE_EQ_STR(USER_EMAIL, store_str(token, RESET_EMAIL))};
     store_change verified[] = {STORE_SET_BOOL(USER_EMAIL_VERIFIED, 1)};
-    apr_status_t status = store_update(req->env->store, req->pool, COLL_USERS,
-                                       store_str(token, RESET_USER_ID), same, 1, verified, 1, NULL);
+    apr_status_t status = factor_clear(req->env->store, req->pool, user_id);
 
+    if (status == APR_SUCCESS)
+        status = store_update(req->env->store, req->pool, COLL_USERS, user_id, same, 1, verified, 1,
+                              NULL);
     return status == STORE_ECOND ? APR_SUCCESS : status;
 }
 
@@ -98,15 +117,17 @@ biz_code auth_reset_password(biz_req *req, biz_reply *reply)
         return biz_fail(reply, BIZ_INVALID_TOKEN, NULL, NULL);
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
-    /* All that can be refused is refused before the token is used up. */
+    /* All that can be refused is refused before the link is used up. */
     if (auth_hash_new(req, reply, "new_password", biz_field_str(req, "new_password"),
                       store_str(user, USER_EMAIL), store_str(user, USER_NAME), &hash) != BIZ_OK)
         return reply->code;
-    status = use_token(req, token);
+    status = set_password(req, token, hash);
     if (status == STORE_ENOENT || status == STORE_ECOND)
         return biz_fail(reply, BIZ_INVALID_TOKEN, NULL, NULL);
     if (status == APR_SUCCESS)
-        status = account_set_password(s, req->pool, store_doc_id(user), hash, NULL);
+        status = use_token(req, token);
+    if (status == STORE_ENOENT || status == STORE_ECOND)
+        status = APR_SUCCESS;
     if (status == APR_SUCCESS && !store_bool(user, USER_EMAIL_VERIFIED))
         status = mailbox_is_theirs(req, token);
     if (status != APR_SUCCESS)

@@ -36,14 +36,28 @@ static int claim_is(const biz_json *claims, const char *name, const char *expect
     return value != NULL && !strcmp(value, expected);
 }
 
-/* Signature and claims of a token that was not seen before. */
-static apr_status_t check_token(apr_pool_t *pool, const biz_keys *keys, const char *issuer,
-                                const char *token, apr_time_t now, token_claims *claims)
+/* How many of the pairs are good now, from the newest on. */
+static size_t pairs_accepted(const biz_keys *keys, apr_time_t now)
 {
+    size_t n = 0;
+
+    while (keys->jwks[n] != NULL &&
+           (keys->ends == NULL || keys->ends[n] == 0 || now < keys->ends[n]))
+        n++;
+    return n;
+}
+
+/* Signature, by one of the first `n` pairs, and claims of a token that was not seen before. */
+static apr_status_t check_token(apr_pool_t *pool, const biz_keys *keys, size_t n,
+                                const char *issuer, const char *token, apr_time_t now,
+                                token_claims *claims)
+{
+    biz_jwk **jwks = apr_pcalloc(pool, (n + 1) * sizeof(*jwks));
     biz_json *json;
     int64_t expires, issued;
 
-    if (biz_jws_verify(pool, keys->jwks, ACCESS_TYP, token, &json) != APR_SUCCESS ||
+    memcpy(jwks, keys->jwks, n * sizeof(*jwks));
+    if (biz_jws_verify(pool, jwks, ACCESS_TYP, token, &json) != APR_SUCCESS ||
         !claim_is(json, "iss", issuer) || !claim_is(json, "aud", issuer))
         return APR_EINVAL;
     claims->user_id = biz_json_str(json, "sub");
@@ -67,11 +81,13 @@ apr_status_t token_access_read(apr_pool_t *pool, const biz_keys *keys, struct bi
                                token_claims *claims)
 {
     /* All businesses of the server remember in one place, and issuers may be equal: what was found
-     * good with one set of keys says nothing about another. */
-    const char *judge = apr_pstrcat(pool, issuer, " ", keys->jwks_id, NULL);
+     * good with one set of keys says nothing about another, nor about what is left of the set when
+     * the last token of a pair has ended. */
+    size_t n = pairs_accepted(keys, now);
+    const char *judge = apr_psprintf(pool, "%s %s %" APR_SIZE_T_FMT, issuer, keys->jwks_id, n);
 
     if (!seen_get(seen, pool, judge, token, claims)) {
-        if (check_token(pool, keys, issuer, token, now, claims) != APR_SUCCESS)
+        if (check_token(pool, keys, n, issuer, token, now, claims) != APR_SUCCESS)
             return APR_EINVAL;
         seen_put(seen, pool, judge, token, claims);
     }

@@ -125,11 +125,12 @@ static int is_admin(const store_doc *user)
     return !strcmp(store_str(user, USER_ROLE), "admin") && !store_bool(user, USER_DISABLED);
 }
 
-/* Whether an admin other than this one can sign in. */
+/* Whether an admin other than this one can sign in; who was invited and has not come cannot. */
 static apr_status_t has_other_admin(biz_req *req, const char *user_id, int *has)
 {
     store_cond conds[] = {STORE_EQ_STR(USER_ROLE, "admin"),
                           STORE_EQ_BOOL(USER_DISABLED, 0),
+                          STORE_NOT_NULL(USER_PASSWORD_HASH),
                           {STORE_ID, STORE_NE, STORE_V_STR(user_id)}};
     store_query query = {.coll = COLL_USERS,
                          .index = "users_role",
@@ -227,7 +228,8 @@ biz_code admin_user_change(biz_req *req, biz_reply *reply)
     off = biz_field_bool(req, "disabled", 0);
     new_role = role != NULL && strcmp(role, store_str(user, USER_ROLE)) != 0;
     new_state = disabled != NULL && off != store_bool(user, USER_DISABLED);
-    if ((new_role || new_state) && factor_demand_fresh(req, reply) != BIZ_OK)
+    if ((new_role || new_state || account_phone_changes(req, user)) &&
+        factor_demand_fresh(req, reply) != BIZ_OK)
         return reply->code;
     if (new_role)
         changes[n++] = (store_change)STORE_SET_STR(USER_ROLE, role);

@@ -120,9 +120,11 @@ int bizapi_export_user(request_rec *r)
     set(env, "BIZAPI_MFA", store_bool(found->session, SESSION_MFA) ? "1" : "0");
     set(env, "BIZAPI_SESSION_ID", store_doc_id(found->session));
     /* A cache that goes by the URI alone must not show one person's page to another. Those of a
-     * part are merged into the whole. */
-    if (r->main == NULL)
-        apr_table_mergen(r->headers_out, "Cache-Control", "private");
+     * part are merged into the whole. Beside the answer's own headers: mod_proxy puts those of the
+     * server behind in their place. */
+    if (r->main == NULL &&
+        !ap_find_token(r->pool, apr_table_get(r->err_headers_out, "Cache-Control"), "private"))
+        apr_table_mergen(r->err_headers_out, "Cache-Control", "private");
     return DECLINED;
 }
 

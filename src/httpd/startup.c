@@ -5,6 +5,8 @@
  * 3 state directories and keys   4 shared memory   5 the background job */
 #include "glue.h"
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -239,42 +241,62 @@ static apr_status_t make_dir(apr_pool_t *pool, const char *dir)
     return status;
 }
 
-static int is_empty(apr_pool_t *pool, const char *dir)
+static int is_empty(int fd)
 {
-    apr_dir_t *handle;
-    apr_finfo_t each;
-    int empty = 1;
+    int own = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), empty = 1;
+    DIR *handle = own >= 0 ? fdopendir(own) : NULL;
+    struct dirent *each;
 
-    if (apr_dir_open(&handle, dir, pool) != APR_SUCCESS)
+    if (handle == NULL) {
+        if (own >= 0)
+            close(own);
         return 0;
-    while (empty && apr_dir_read(&each, APR_FINFO_NAME, handle) == APR_SUCCESS)
-        empty = !strcmp(each.name, ".") || !strcmp(each.name, "..");
-    apr_dir_close(handle);
+    }
+    while (empty && (each = readdir(handle)) != NULL)
+        empty = !strcmp(each->d_name, ".") || !strcmp(each->d_name, "..");
+    closedir(handle);
     return empty;
+}
+
+/* What lies below the state directory lies where the workers may write: a link there could be
+ * theirs, and root must not give away what it leads to. */
+static int is_below(const char *dir, const char *state_dir)
+{
+    size_t len = strlen(state_dir);
+
+    return !strncmp(dir, state_dir, len) && dir[len] == '/';
 }
 
 /* A folder that the workers may write, made where it is missing. An empty one is given to their
  * user; one that holds something belongs to whoever put it there and stays theirs. NULL when it
  * serves, else why not. */
-static const char *ready_dir(apr_pool_t *pool, const char *dir)
+static const char *ready_dir(apr_pool_t *pool, const char *dir, const char *state_dir)
 {
-    struct stat st;
+    struct stat st = {0};
     apr_status_t status = make_dir(pool, dir);
+    int fd, no_link = is_below(dir, state_dir) ? O_NOFOLLOW : 0;
+    const char *why = NULL;
 
     if (status != APR_SUCCESS && !APR_STATUS_IS_EEXIST(status))
         return apr_psprintf(pool, "cannot be made: %pm", &status);
-    if (geteuid() == 0 && is_empty(pool, dir) &&
-        chown(dir, ap_unixd_config.user_id, ap_unixd_config.group_id) != 0)
-        return "cannot be given to the workers' user (chown failed)";
-    if (stat(dir, &st) != 0 || !may_enter(&st, 1))
-        return apr_psprintf(pool, "cannot be written by the workers' user; chown %s it",
-                            ap_unixd_config.user_name);
-    return NULL;
+    /* From here on it is this one folder, whatever its name comes to mean. */
+    fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | no_link);
+    if (fd < 0 && no_link && lstat(dir, &st) == 0 && S_ISLNK(st.st_mode))
+        return "is a symbolic link; put the folder itself there";
+    if (fd >= 0 && geteuid() == 0 && is_empty(fd) &&
+        fchown(fd, ap_unixd_config.user_id, ap_unixd_config.group_id) != 0)
+        why = "cannot be given to the workers' user (chown failed)";
+    else if (fd < 0 || fstat(fd, &st) != 0 || !may_enter(&st, 1))
+        why = apr_psprintf(pool, "cannot be written by the workers' user; chown %s it",
+                           ap_unixd_config.user_name);
+    if (fd >= 0)
+        close(fd);
+    return why;
 }
 
 static int make_state_dir(apr_pool_t *pool, const business *b)
 {
-    const char *dir = b->settings->state_dir, *why = ready_dir(pool, dir);
+    const char *dir = b->settings->state_dir, *why = ready_dir(pool, dir, dir);
     struct statfs fs;
 
     if (why != NULL)
@@ -315,12 +337,12 @@ static int prepare(apr_pool_t *pconf, apr_pool_t *ptemp, business *b)
     if (b->registry->configured[INTEGRATION_ELEVENLABS] == SERVICE_OK) {
         const char *folder = voice_folder(ptemp, b->settings);
 
-        why = ready_dir(ptemp, folder);
+        why = ready_dir(ptemp, folder, b->settings->state_dir);
         if (why != NULL)
             return refuse(b->server, "BizApiStateDir", folder, why);
     }
     if (!strncmp(b->settings->mail, "file:", 5)) {
-        why = ready_dir(ptemp, b->settings->mail + 5);
+        why = ready_dir(ptemp, b->settings->mail + 5, b->settings->state_dir);
         if (why != NULL)
             return refuse(b->server, "BizApiMail", b->settings->mail, why);
     }

@@ -20,6 +20,7 @@
     F(USER_TIMEZONE, "timezone", STR)                                                              \
     F(USER_PASSWORD_HASH, "password_hash", STR)                                                    \
     F(USER_PASSWORD_CHANGED_AT, "password_changed_at", TIME)                                       \
+    F(USER_RESET_BY, "reset_by", STR)      /* the link that has set the password last */           \
     F(USER_DELETED_AT, "deleted_at", TIME) /* nothing of the person is left */                     \
     F(USER_EMAIL_VERIFIED, "email_verified", BOOL)                                                 \
     F(USER_MFA_ENABLED, "mfa_enabled", BOOL)                                                       \

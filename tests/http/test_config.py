@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from harness import REPO, new_ip
+from harness import REPO, new_ip, wait_until
 from kit import Person, check_error, login
 
 # The owner's table: the variables of each service, and what happens without it.
@@ -237,6 +237,25 @@ def test_a_state_directory_that_cannot_be(make_server, place):
     path = f"{server.root}/plain" + ("/state" if place == "below a file" else "")
     server.write_conf(f"BizApiStateDir {path}")
     refused(server, "BZ1002", "BizApiStateDir", path, "not a directory")
+
+
+@pytest.mark.bz("BZ1002", "AH00020")
+@pytest.mark.parametrize("name", ["voice", "mails"])
+def test_a_link_in_the_state_directory_is_not_followed(make_server, name):
+    """It may be the workers', and root would give away what it leads to."""
+    server = make_server(start=False, mail=False, env={"ELEVENLABS_API_KEY": "e" * 32})
+    server.write_conf(f"BizApiMail file:{server.state}/mails")
+    target = server.root / "elsewhere"
+    target.mkdir()
+    server.state.mkdir()
+    (server.state / name).symlink_to(target)
+    if os.geteuid() == 0:
+        shutil.chown(server.state, "www-data")
+    server.start(wait=False)
+    wait_until(lambda: "BZ1002" in server.log_text() + server.stderr(), 10, "the refusal")
+    said = server.log_text() + server.stderr()
+    assert f"{server.state}/{name}" in said and "is a symbolic link" in said
+    assert target.stat().st_uid == os.geteuid()
 
 
 def test_two_virtual_hosts_on_one_store(make_server):

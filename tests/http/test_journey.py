@@ -186,6 +186,16 @@ def test_one_winner_of_50(server):
     assert not server.mail.new(person.email, "Password (changed|reset)")
 
 
+def test_a_link_that_was_not_marked_is_used_up_all_the_same(server):
+    """The server was killed between the password and the mark."""
+    person = Person(server)
+    token = reset_token(server, person)
+    assert reset(person.api, token).status == 200
+    change(server, "password_reset_tokens", {"email": person.email}, used=0, used_at=None)
+    check_error(reset(person.api, token, PASSWORD), 400, "INVALID_TOKEN")
+    assert login(person.api, person.email, OTHER_PASSWORD).status == 200
+
+
 def test_sixty_minutes(server):
     """59:59 and 60:00 by the stored instant: the test moves it rather than the clock."""
     person = Person(server)

@@ -224,6 +224,7 @@ def test_every_way_to_try_a_code_counts_together(guarded):
 
 def test_a_new_password_by_mail_leaves_the_second_factor(guarded, server):
     """A-13: who reads the mailbox has one factor, not both."""
+    change(server, "users", {"_id": user_row(guarded)["_id"]}, email_verified=1)
     guarded.api.post("/auth/forgot-password", ip=new_ip(), json={"email": guarded.email})
     token = token_of(server.mail.wait(guarded.email, "new password"))
     done = guarded.api.post("/auth/reset-password", ip=new_ip(), json={
@@ -233,6 +234,39 @@ def test_a_new_password_by_mail_leaves_the_second_factor(guarded, server):
     assert answer.data["mfa_required"] is True and "access_token" not in answer.data
     assert second_step(guarded, answer.data["mfa_token"],
                        code=app_code(guarded.secret)).status == 200
+
+
+def test_whoever_made_the_account_before_keeps_no_way_in(guarded, server):
+    """An address that nobody had confirmed: its owner's first link takes a stranger's factors away."""
+    guarded.api.post("/auth/forgot-password", ip=new_ip(), json={"email": guarded.email})
+    token = token_of(server.mail.wait(guarded.email, "new password"))
+    assert guarded.api.post("/auth/reset-password", ip=new_ip(), json={
+        "token": token, "new_password": OTHER_PASSWORD}).status == 200
+    answer = login(guarded.api, guarded.email, OTHER_PASSWORD)
+    assert answer.status == 200 and answer.data["access_token"]
+    stored = user_row(guarded)
+    assert stored["email_verified"] == 1 and stored["mfa_enabled"] == 0
+    assert stored["totp_secret"] is stored["totp_pending"] is stored["recovery_set"] is None
+    assert not rows(server, "recovery_codes", user_id=stored["_id"])
+
+
+@pytest.mark.bz("BZ0531")
+def test_the_first_code_is_not_guessed(person):
+    """Counted and locked as all others; and not by a stale session."""
+    def enable(code):
+        return person.api.post("/auth/2fa/enable", token=person.access, json={"code": code})
+
+    secret = person.api.post("/auth/2fa/setup", token=person.access).data["secret"]
+    age(person)
+    check_error(enable(app_code(secret)), 403, "REAUTH_REQUIRED")
+    person.login()
+    for _ in range(10):
+        check_error(enable(wrong_code(secret)), 401, "INVALID_CODE")
+    check_error(enable(app_code(secret)), 429, "RATE_LIMITED")
+    # A lock from before the clock was set back lasts no longer for it.
+    change(person.server, "users", {"_id": user_row(person)["_id"]},
+           factor_failed_at=int((time.time() + 24 * 3600) * 1000))
+    assert enable(app_code(secret)).status == 200
 
 
 def test_tickets(guarded, server):

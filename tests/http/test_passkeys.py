@@ -228,10 +228,12 @@ def test_others_passkeys_are_not_there(server, keyed):
 def test_twenty_are_enough(keyed, server):
     template = row(server, "passkeys", user_id=keyed.tokens["user"]["id"])
     assert creation(keyed)["excludeCredentials"]
+    late = device().create(creation(keyed))
     for _ in range(19):
         add(keyed)
     check_error(keyed.api.post("/auth/passkeys/register/options", token=keyed.access), 409,
                 "INVALID_STATE")
+    check_error(keep(keyed, late), 409, "INVALID_STATE")
     page = keyed.api.get("/auth/passkeys", token=keyed.access, params={"limit": 15})
     assert len(page.data) == 15 and page.json["pagination"]["has_more"] is True
     assert page.data[0]["id"] == template["_id"]
@@ -255,6 +257,23 @@ def lies_at_use():
 def test_lies_at_use(keyed, lie):
     check_error(use(keyed, keyed.key.get(asked(keyed), **lie)), 401, "INVALID_CREDENTIALS")
     assert use(keyed, keyed.key.get(asked(keyed))).status == 200
+
+
+def test_nonsense_of_anybody_leaves_no_row(server, keyed):
+    def seen():
+        return len(rows(server, "audit_log", event="authn_factor_fail")), server.log_text().count(
+            "BZ0505")
+
+    before = seen()
+    check_error(use(keyed, {}), 401, "INVALID_CREDENTIALS")
+    unknown = device()
+    unknown.create(creation(keyed))
+    check_error(use(keyed, unknown.get(asked(keyed))), 401, "INVALID_CREDENTIALS")
+    assert seen() == before
+    # A key of ours that signs wrongly is one to tell of.
+    check_error(use(keyed, keyed.key.get(asked(keyed), signature=b"\0" * 70)), 401,
+                "INVALID_CREDENTIALS")
+    assert seen() == (before[0] + 1, before[1] + 1)
 
 
 def test_another_users_handle(server, keyed):

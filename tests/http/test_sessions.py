@@ -233,6 +233,27 @@ def test_a_store_that_takes_no_writes_costs_one_request_once(make_server):
         db.close()
 
 
+def test_a_new_password_revives_no_session(server):
+    """All sessions are ended while the new password is hashed: the one that asked stays ended."""
+    person = Person(server)
+
+    def change_password():
+        return once(server, "POST", "/auth/change-password", token=person.access, json={
+            "current_password": PASSWORD, "new_password": OTHER_PASSWORD})
+
+    def end_all():
+        time.sleep(0.03)
+        return once(server, "POST", "/auth/logout-all", token=person.access)
+
+    changed, ended = in_parallel(2, lambda i: (change_password, end_all)[i]())
+    assert changed.status == 200 or (changed.status, changed.code) in (
+        (409, "CONFLICT"), (401, "TOKEN_REVOKED"))
+    if ended.status == 200:
+        check_error(person.me(), 401, "TOKEN_REVOKED")
+    else:
+        check_error(ended, 401, "TOKEN_REVOKED")
+
+
 # ---- under load ----
 
 def reset_password(server, person, _):

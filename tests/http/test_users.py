@@ -110,6 +110,7 @@ def test_a_stale_session_of_an_admin_changes_nobodys_rights(server):
     age(admin)
     for method, where, body in (
             ("PATCH", path, {"role": "admin"}), ("PATCH", path, {"disabled": True}),
+            ("PATCH", path, {"phone": "+4930123457"}),
             ("DELETE", path, None),
             ("POST", "/admin/users", {"email": address("new"), "name": "N", "role": "admin"})):
         check_error(call(admin, method, where, **({"json": body} if body else {})), 403,
@@ -221,6 +222,9 @@ def test_the_last_admin_stays(make_server):
     server = make_server()
     first = Admin(server)
     path = f"/admin/users/{user_id(first)}"
+    # Who was invited and has set no password cannot sign in yet.
+    assert call(first, "POST", "/admin/users", json={
+        "email": address("invited"), "name": "N", "role": "admin"}).status == 201
     for method, more in (("PATCH", {"json": {"role": "staff"}}),
                          ("PATCH", {"json": {"disabled": True}}), ("DELETE", {})):
         check_error(call(first, method, path, **more), 409, "INVALID_STATE")

@@ -43,7 +43,9 @@ def test_five_tries(server, person):
     code = mailed_code(server, person.email)
     for n in range(5):
         check_error(verify(person, person.email, other(code, n + 1)), 401, "INVALID_CODE")
+    told = len(rows(server, "audit_log", event="user_email_verify_fail"))
     check_error(verify(person, person.email, code), 401, "INVALID_CODE")
+    assert len(rows(server, "audit_log", event="user_email_verify_fail")) == told
     # A new mail brings no new tries; the wait does, or somebody of the business.
     person.api.post("/auth/resend-verification", ip=new_ip(), json={"email": person.email})
     newer = mailed_code(server, person.email)

@@ -1,6 +1,8 @@
 /* test_keys.c: the secrets of a business: made once, agreed upon, rotated without anybody being
  * signed out. */
 #include "keys_fixture.h"
+#include "auth/seen.h"
+#include "auth/token.h"
 
 /* ---- making ---- */
 
@@ -183,6 +185,31 @@ static void test_old_pair_ends(void **state)
     assert_int_equal(access(pair_of(biz_jwk_kid(before->jwks[0])), F_OK), 0);
 }
 
+/* Without a restart too, and for a token that was found good before. */
+static void test_old_pair_ends_while_the_server_runs(void **state)
+{
+    biz_keys *before = opened(), *after;
+    biz_seen *seen = apr_pcalloc(pool, (size_t)SEEN_SLOTS * SEEN_SLOT_BYTES);
+    apr_time_t now = apr_time_now();
+    token_claims made = {.user_id = biz_new_id(pool, "usr"),
+                         .session_id = biz_new_id(pool, "ses"),
+                         .expires_at = now + apr_time_from_sec(3600)},
+                 read;
+    const char *token, *fresh;
+
+    assert_int_equal(token_access_make(pool, before, "iss", &made, now, &token), APR_SUCCESS);
+    rotated();
+    after = opened();
+    assert_int_equal(jwk_count(after), 2);
+    assert_int_equal(token_access_make(pool, after, "iss", &made, now, &fresh), APR_SUCCESS);
+    now += apr_time_from_sec(16 * 60 - 5);
+    assert_int_equal(token_access_read(pool, after, seen, "iss", token, now, &read), APR_SUCCESS);
+    assert_int_equal(token_access_read(pool, after, seen, "iss", token, now, &read), APR_SUCCESS);
+    now += apr_time_from_sec(10);
+    assert_int_equal(token_access_read(pool, after, seen, "iss", token, now, &read), APR_EINVAL);
+    assert_int_equal(token_access_read(pool, after, seen, "iss", fresh, now, &read), APR_SUCCESS);
+}
+
 /* A pair made hours before the restart that takes it into use: the older one signed until then. */
 static void test_late_restart_signs_nobody_out(void **state)
 {
@@ -304,6 +331,7 @@ int main(void)
         TEST(test_starters_agree),
         TEST(test_rotation),
         TEST(test_old_pair_ends),
+        TEST(test_old_pair_ends_while_the_server_runs),
         TEST(test_late_restart_signs_nobody_out),
         TEST(test_two_rotations),
         TEST(test_rotation_removes_what_ended_long_ago),

@@ -66,6 +66,24 @@ static void test_folder_open_to_writers(void **state)
     opened();
 }
 
+/* The folder above belongs to the workers: what root reads and makes must not follow their links.
+ */
+static void test_folder_that_is_a_link(void **state)
+{
+    const char *folder = apr_pstrcat(pool, dir, "/keys", NULL);
+    const char *moved = apr_pstrcat(pool, dir, "/elsewhere", NULL), *why;
+
+    opened();
+    assert_int_equal(rename(folder, moved), 0);
+    assert_int_equal(symlink(moved, folder), 0);
+    why = refused();
+    assert_string_equal(
+        why, apr_pstrcat(pool, folder, " is a symbolic link; put the folder itself there", NULL));
+    assert_int_equal(unlink(folder), 0);
+    assert_int_equal(rename(moved, folder), 0);
+    opened();
+}
+
 static void test_damaged_master(void **state)
 {
     static const char *const bad[] = {
@@ -214,17 +232,12 @@ static void test_no_secret_is_said(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        TEST(test_missing_state_dir),
-        TEST(test_files_open_to_others),
-        TEST(test_folder_open_to_writers),
-        TEST(test_damaged_master),
-        TEST(test_damaged_pair),
-        TEST(test_what_is_no_file),
-        TEST(test_lost_master),
-        TEST(test_strange_files),
-        TEST(test_damaged_since),
-        TEST(test_root_gives_to_the_owner),
-        TEST(test_no_secret_is_said),
+        TEST(test_missing_state_dir),       TEST(test_files_open_to_others),
+        TEST(test_folder_open_to_writers),  TEST(test_folder_that_is_a_link),
+        TEST(test_damaged_master),          TEST(test_damaged_pair),
+        TEST(test_what_is_no_file),         TEST(test_lost_master),
+        TEST(test_strange_files),           TEST(test_damaged_since),
+        TEST(test_root_gives_to_the_owner), TEST(test_no_secret_is_said),
     };
 
     apr_initialize();

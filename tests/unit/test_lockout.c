@@ -218,6 +218,14 @@ static void each_failure_doubles_the_wait_up_to_an_hour(void **state)
     assert_int_equal(login(STRANGER, RIGHT, NULL), BIZ_OK);
 }
 
+static void a_clock_that_is_set_back_makes_no_lock_longer(void **state)
+{
+    fail_times(LOCKOUT_FREE_ACCOUNT, NULL);
+    assert_int_equal(login("192.0.2.1", RIGHT, NULL), BIZ_INVALID_CREDENTIALS);
+    now -= apr_time_from_sec(LOCKOUT_LONGEST_SECONDS + 60);
+    assert_int_equal(login("192.0.2.1", RIGHT, NULL), BIZ_OK);
+}
+
 static void a_day_of_peace_forgets(void **state)
 {
     fail_times(LOCKOUT_FREE_ACCOUNT + 3, STRANGER);
@@ -408,6 +416,7 @@ int main(void)
                                        TEST(a_locked_account_refuses_the_right_password_too),
                                        TEST(each_failure_doubles_the_wait_up_to_an_hour),
                                        TEST(a_day_of_peace_forgets),
+                                       TEST(a_clock_that_is_set_back_makes_no_lock_longer),
                                        TEST(a_stranger_does_not_lock_the_owners_device_out),
                                        TEST(a_known_device_has_its_own_count),
                                        TEST(an_address_that_tries_many_accounts_is_locked),
