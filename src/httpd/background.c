@@ -6,7 +6,7 @@
  * would otherwise be killed between sending a mail and noting that it was sent. */
 #include "glue.h"
 
-#include <pthread.h>
+#include <stdatomic.h>
 #include <apr_network_io.h>
 #include <apr_strings.h>
 #include <mod_watchdog.h>
@@ -21,10 +21,8 @@ APLOG_USE_MODULE(bizapi);
 /* No tick goes on for longer while others wait for their turn. */
 enum { SWEEP_SECONDS = 60, SWEEP_BATCH = 500, SWEEP_FILES_SECONDS = 3600, TURN_SECONDS = 5 };
 
-static volatile int stopping;
-static volatile int working;
-static volatile int is_cut;
-static pthread_t worker; /* while it works */
+static atomic_int stopping, working, is_cut;
+static _Thread_local int is_worker; /* the thread that works, while it does */
 
 void bizapi_background_stop(apr_interval_time_t wait)
 {
@@ -42,7 +40,7 @@ void bizapi_background_cut(void)
 
 int bizapi_background_is_cut(void)
 {
-    return is_cut && working && pthread_equal(pthread_self(), worker);
+    return is_cut && is_worker;
 }
 
 /* ---- the jobs ---- 1: there is more to do at once */
@@ -132,8 +130,7 @@ static apr_status_t tick(int state, void *data, apr_pool_t *pool)
 
     if (state != AP_WATCHDOG_STATE_RUNNING || stopping)
         return APR_SUCCESS;
-    worker = pthread_self();
-    working = 1;
+    is_worker = working = 1;
     for (job = 0; job < JOBS && !stopping; job++) {
         apr_time_t now = apr_time_now();
 
@@ -148,7 +145,7 @@ static apr_status_t tick(int state, void *data, apr_pool_t *pool)
                 run(job, b, pool);
         }
     }
-    working = 0;
+    is_worker = working = 0;
     return APR_SUCCESS;
 }
 

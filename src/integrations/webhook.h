@@ -8,6 +8,8 @@
 #ifndef BIZ_WEBHOOK_H
 #define BIZ_WEBHOOK_H
 
+#include <stdatomic.h>
+
 #include "core/biz.h"
 #include "store/store.h"
 
@@ -25,7 +27,7 @@ biz_code webhook_twilio_inbound(biz_req *req, biz_reply *reply);
 biz_code webhook_sendgrid(biz_req *req, biz_reply *reply);
 
 /* The background: works up to WEBHOOK_BATCH events that were received; *worked counts them. */
-apr_status_t webhook_work(store *s, apr_pool_t *pool, const volatile int *stopping, int *worked);
+apr_status_t webhook_work(store *s, apr_pool_t *pool, const atomic_int *stopping, int *worked);
 
 /* To be worked again, whatever became of it. STORE_ECOND while it is being worked on. */
 apr_status_t webhook_replay(store *s, apr_pool_t *pool, const char *id);

@@ -93,7 +93,7 @@ static apr_status_t work_one(store *s, apr_pool_t *pool)
     return status == APR_SUCCESS ? failed : status;
 }
 
-apr_status_t webhook_work(store *s, apr_pool_t *pool, const volatile int *stopping, int *worked)
+apr_status_t webhook_work(store *s, apr_pool_t *pool, const atomic_int *stopping, int *worked)
 {
     apr_status_t status = APR_SUCCESS;
     apr_pool_t *own;

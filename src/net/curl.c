@@ -7,6 +7,7 @@
 #include "http.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,7 +34,7 @@ enum {
 static pthread_mutex_t idle_lock = PTHREAD_MUTEX_INITIALIZER;
 static CURL *idle[IDLE_HANDLES];
 static int idle_count;
-static volatile int stopped;
+static atomic_int stopped;
 static int (*has_to_end)(void);
 
 void net_stop(void)

@@ -10,6 +10,7 @@
 #ifndef BIZ_OUTBOX_H
 #define BIZ_OUTBOX_H
 
+#include <stdatomic.h>
 #include <apr_pools.h>
 #include "core/biz.h"
 #include "mail/mail.h"
@@ -95,7 +96,7 @@ outbox *outbox_new(apr_pool_t *pool, const biz_env *env, const mail_templates *t
                    const unsigned char *key, const char **why);
 /* Works up to OUTBOX_BATCH due rows of each channel; stops between rows when *stopping becomes
  * non-zero. *worked counts rows. One row never takes longer than 20 s. */
-apr_status_t outbox_work(outbox *o, apr_pool_t *pool, const volatile int *stopping, int *worked);
+apr_status_t outbox_work(outbox *o, apr_pool_t *pool, const atomic_int *stopping, int *worked);
 
 /* For bizapictl and staff: due now again. STORE_ECOND where it is sent or being worked on. */
 apr_status_t outbox_retry(store *s, apr_pool_t *pool, const char *id);

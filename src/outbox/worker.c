@@ -409,7 +409,7 @@ static int is_paused(const lane *l)
     return now >= l->paused_from && now < l->paused_until;
 }
 
-static apr_status_t work_lane(outbox *o, lane *l, apr_pool_t *pool, const volatile int *stopping,
+static apr_status_t work_lane(outbox *o, lane *l, apr_pool_t *pool, const atomic_int *stopping,
                               int *worked)
 {
     apr_status_t status = APR_SUCCESS;
@@ -434,7 +434,7 @@ static apr_status_t work_lane(outbox *o, lane *l, apr_pool_t *pool, const volati
     return status == STORE_ENOENT ? APR_SUCCESS : status;
 }
 
-apr_status_t outbox_work(outbox *o, apr_pool_t *pool, const volatile int *stopping, int *worked)
+apr_status_t outbox_work(outbox *o, apr_pool_t *pool, const atomic_int *stopping, int *worked)
 {
     apr_pool_t *row_pool;
     apr_status_t status;

@@ -204,7 +204,7 @@ static inline void make_due(void)
 
 static inline int work(outbox *o)
 {
-    static const volatile int stopping = 0;
+    static const atomic_int stopping = 0;
     int worked;
 
     assert_ok(outbox_work(o, pool, &stopping, &worked));

@@ -626,7 +626,7 @@ static void a_leased_row_is_left_alone(void **state)
 
 static void work_stops_between_rows(void **state)
 {
-    static const volatile int stopping = 1;
+    static const atomic_int stopping = 1;
     outbox *o = worker(NULL);
     int worked = 7;
 

@@ -71,7 +71,7 @@ static const char *program;
 /* A process of its own, as a server's child is: works until it is killed. */
 static int be_a_worker(const char *at)
 {
-    static const volatile int stopping = 0;
+    static const atomic_int stopping = 0;
     const char *why = "";
     apr_status_t status;
     int worked;
@@ -133,7 +133,7 @@ typedef struct {
 
 static void *work_at_once(void *context)
 {
-    static const volatile int stopping = 0;
+    static const atomic_int stopping = 0;
     at_once *w = context;
     int worked;
 
