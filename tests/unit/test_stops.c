@@ -141,6 +141,7 @@ static int group_setup(void **state)
     biz_random(&keys, sizeof(keys));
     keys.jwks = apr_pcalloc(pool, 2 * sizeof(jwk));
     keys.jwks[0] = jwk;
+    keys.ends = NULL;
     keys.jwks_json = "{}";
     keys.jwks_id = "of nothing";
     settings.public_url = settings.frontend_url = "https://portal.example";
