@@ -25,9 +25,9 @@ def copies(db, table, count, **values):
                f"SELECT {', '.join(texts)} FROM n, users u WHERE u.email = 'p0@bench.test'", (count,))
 
 
-def fill(server, count):
+def fill(path, count):
     """`count` accounts, and one booking of each. The file is written as the server writes it."""
-    db = sqlite3.connect(server.folder / "state/bizapi.db", isolation_level=None, timeout=60)
+    db = sqlite3.connect(path, isolation_level=None, timeout=60)
     # Nothing here need outlive a power cut, and an index is filled from memory.
     for pragma in ("synchronous=OFF", "cache_size=-262144"):
         db.execute(f"PRAGMA {pragma}")
