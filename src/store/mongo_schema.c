@@ -226,9 +226,16 @@ apr_status_t mongo_ensure_schema(mongo_call *call, int rebuild)
         return STORE_ESCHEMA;
     }
     for (int no; rv == APR_SUCCESS && (no = COLL_NONE + 1 + *done) < COLL_END;) {
-        rv = may_go_on(call, rebuild)
-                 ? make_indexes(call, store_coll_by_no((store_coll_no)no), rebuild)
-                 : STORE_EUNAVAIL;
+        if (!may_go_on(call, rebuild)) {
+            mongo_say(
+                call->m, BIZ_LOG_NOTICE,
+                BZ(0252) "the indexes of %d of %d collections are there, and the server takes "
+                         "longer for the others than a call may; calls are answered "
+                         "'unavailable' until later ones have made them",
+                *done, COLL_END - COLL_NONE - 1);
+            return STORE_EUNAVAIL;
+        }
+        rv = make_indexes(call, store_coll_by_no((store_coll_no)no), rebuild);
         *done += rv == APR_SUCCESS;
     }
     if (rv == APR_SUCCESS) {

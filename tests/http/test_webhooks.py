@@ -346,6 +346,7 @@ def test_mails_are_delivered_and_come_back(server, api):
                          reason=f"550 no such user <{email}>"),
               mail_event("open", one), {"nonsense": 1}, 7]
     received(sendgrid(api, events))
+    assert worked(server, events[0]["sg_event_id"])["status"] == "done"
     assert worked(server, events[2]["sg_event_id"])["status"] == "done"
     assert worked(server, events[3]["sg_event_id"])["status"] == "ignored"
     assert state_of(server, one) == "delivered"
