@@ -197,6 +197,7 @@ static void tell_limited(client_slot *slot, const client_host_info *info, const 
                          client_answer *a)
 {
     int rests = info->rest_s > 0 || a->rests;
+    char wait[40] = "";
     uint64_t held;
 
     remember_error(slot, a);
@@ -204,10 +205,12 @@ static void tell_limited(client_slot *slot, const client_host_info *info, const 
         a->retry_after = info->rest_s;
     if (rests && a->retry_after > 0)
         atomic_store(&slot->rest_until, biz_steady_now() + (int64_t)a->retry_after * SECOND);
+    if (a->retry_after > 0)
+        apr_snprintf(wait, sizeof(wait), " and %s %d s",
+                     rests ? "is not called for" : "asks us to wait for", a->retry_after);
     if (biz_minute_of(&slot->minute[CLIENT_LINE_REST], &slot->suppressed[CLIENT_LINE_REST], &held))
-        biz_log(BIZ_LOG_WARN, 0, BZ(0804) "%s at %s has had enough of us (%s) and %s %d s",
-                info->name, base, a->error, rests ? "is not called for" : "asks us to wait for",
-                a->retry_after);
+        biz_log(BIZ_LOG_WARN, 0, BZ(0804) "%s at %s has had enough of us (%s)%s", info->name, base,
+                a->error, wait);
 }
 
 static void remember(const clients *c, const client_request *r, client_answer *a, int stopped,
