@@ -13,7 +13,7 @@ import pytest
 
 import providers
 from harness import new_ip, token_of, wait_until
-from kit import (OTHER_PASSWORD, PASSWORD, MailServer, Person, address, change, database, insert,
+from kit import (OTHER_PASSWORD, PASSWORD, Person, address, change, database, insert,
                  now_ms, row, rows)
 
 NUMBER = "+4930123456"
@@ -31,14 +31,6 @@ def every():
 def world(every):
     every.clear()
     return every
-
-
-@pytest.fixture
-def smtp(tmp_path):
-    server = MailServer(tmp_path)
-    yield server
-    server.process.terminate()
-    server.process.wait(10)
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import pytest
 
 import harness
 import stored
+from kit import MailServer
 
 
 def pytest_configure(config):
@@ -108,3 +109,11 @@ def api(server):
     client = server.api()
     yield client
     client.http.close()
+
+
+@pytest.fixture
+def smtp(tmp_path):
+    server = MailServer(tmp_path)
+    yield server
+    server.process.terminate()
+    server.process.wait(10)

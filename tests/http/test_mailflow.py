@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from harness import REPO, html_of, new_ip, text_of, token_of, wait_until
-from kit import OTHER_PASSWORD, MailServer, Person, change, login, now_ms, rows
+from kit import OTHER_PASSWORD, Person, change, login, now_ms, rows
 
 sys.path.insert(0, str(REPO / "tests/lib"))
 from providers import SECRETS, Providers  # noqa: E402
@@ -26,14 +26,6 @@ def settled(server, timeout=15, **where):
     wait_until(lambda: rows(server, "outbox", **where) and
                not rows(server, "outbox", **where, state="queued"), timeout, f"the end of {where}")
     return rows(server, "outbox", **where)
-
-
-@pytest.fixture
-def smtp(tmp_path):
-    server = MailServer(tmp_path)
-    yield server
-    server.process.terminate()
-    server.process.wait(10)
 
 
 # ---- to whom, with which link ----

@@ -11,4 +11,4 @@ _http = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_http)
 pytest_configure, log_guard = _http.pytest_configure, _http.log_guard
 make_server, module_server = _http.make_server, _http.module_server
-server, api = _http.server, _http.api
+server, api, smtp = _http.server, _http.api, _http.smtp
