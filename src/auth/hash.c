@@ -64,20 +64,28 @@ static apr_status_t run(void *(*work)(void *), task *t)
 /* Long enough for a queue of four a processor at 35 ms each, short enough for a browser. */
 #define HASH_WAIT apr_time_from_msec(1500)
 
-static biz_code enter(biz_req *req, biz_reply *reply, int *place)
+static biz_code busy(biz_req *req, biz_reply *reply)
 {
-    biz_shared *shared = req->env->shared;
     uint64_t held;
-    apr_status_t status = biz_hash_enter(shared, req->env->hash_places, HASH_WAIT, place);
 
-    if (status == APR_SUCCESS)
-        return BIZ_OK;
-    if (biz_minute(shared, BIZ_MINUTE_BUSY, &held))
+    if (biz_minute(req->env->shared, BIZ_MINUTE_BUSY, &held))
         biz_log(BIZ_LOG_WARN, 0,
                 BZ(0501) "more sign-ins at once than %d processors can check; answered BUSY (%lu "
                          "more times since the last line). A flood, or a machine too small.",
                 req->env->hash_places, (unsigned long)held);
     return biz_fail(reply, BIZ_BUSY, NULL, NULL);
+}
+
+biz_code auth_hash_has_room(biz_req *req, biz_reply *reply)
+{
+    return biz_hash_is_full(req->env->shared, req->env->hash_places) ? busy(req, reply) : BIZ_OK;
+}
+
+static biz_code enter(biz_req *req, biz_reply *reply, int *place)
+{
+    apr_status_t status = biz_hash_enter(req->env->shared, req->env->hash_places, HASH_WAIT, place);
+
+    return status == APR_SUCCESS ? BIZ_OK : busy(req, reply);
 }
 
 static biz_code out_of_memory(biz_req *req, biz_reply *reply, apr_status_t status)

@@ -5,6 +5,10 @@
 
 #include "core/biz.h"
 
+/* BUSY already now, where a hash would be refused: before the store is asked for anything, and for
+ * everybody alike. */
+biz_code auth_hash_has_room(biz_req *req, biz_reply *reply);
+
 /* Judges and hashes a new password. WEAK_PASSWORD, BUSY. `param` is the field's name. */
 biz_code auth_hash_new(biz_req *req, biz_reply *reply, const char *param, const char *password,
                        const char *email, const char *name, const char **hash);

@@ -44,11 +44,14 @@ biz_code auth_login(biz_req *req, biz_reply *reply)
 {
     const char *email = biz_field_str(req, "email"), *renewed;
     store_doc *user = NULL;
-    apr_status_t status = account_find(req->env->store, req->pool, email, &user);
+    apr_status_t status;
     int matches = 0;
     biz_code code;
     lockout l;
 
+    if (auth_hash_has_room(req, reply) != BIZ_OK)
+        return reply->code;
+    status = account_find(req->env->store, req->pool, email, &user);
     if (status != APR_SUCCESS && status != STORE_ENOENT)
         return biz_fail_store(req, reply, status);
     if (status == STORE_ENOENT)

@@ -91,17 +91,46 @@ static void sleep_a_step(void)
     nanosleep(&step, NULL);
 }
 
+static int places_of(int n)
+{
+    return n < 1 ? 1 : n > BIZ_HASH_SLOTS ? BIZ_HASH_SLOTS : n;
+}
+
+static int waiters_of(int n)
+{
+    int waiters = places_of(n) * WAITERS_A_PLACE;
+
+    return waiters > BIZ_HASH_WAIT ? BIZ_HASH_WAIT : waiters;
+}
+
+static int all_taken(_Atomic uint32_t *words, int n)
+{
+    for (int i = 0; i < n; i++) {
+        uint32_t owner = atomic_load(&words[i]);
+
+        if (owner == 0 || is_dead(owner)) {
+            return 0;
+        }
+    }
+    return 1;
+}
+
+int biz_hash_is_full(biz_shared *shared, int n)
+{
+    return all_taken(shared->hash_waiter, waiters_of(n)) &&
+           all_taken(shared->hash_owner, places_of(n));
+}
+
 apr_status_t biz_hash_enter(biz_shared *shared, int n, apr_interval_time_t wait, int *place)
 {
     int64_t deadline = biz_steady_now() + (wait > 0 ? wait : 0);
     apr_status_t status = APR_SUCCESS;
-    int waiters, ticket = -1;
+    int ticket = -1;
 
-    n = n < 1 ? 1 : n > BIZ_HASH_SLOTS ? BIZ_HASH_SLOTS : n;
-    waiters = n * WAITERS_A_PLACE > BIZ_HASH_WAIT ? BIZ_HASH_WAIT : n * WAITERS_A_PLACE;
+    n = places_of(n);
     *place = take(shared->hash_owner, n, 1);
     if (*place < 0) {
-        ticket = take(shared->hash_waiter, waiters, 1);
+        ticket = take(shared->hash_waiter, waiters_of(n), 1);
         if (ticket < 0) {
             status = APR_EAGAIN;
         }

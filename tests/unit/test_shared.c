@@ -167,12 +167,16 @@ static void the_queue_is_four_times_the_places(void **state)
         atomic_store(&shared->hash_waiter[i], (uint32_t)neighbour);
     }
     assert_int_equal(biz_hash_enter(shared, 1, 2000, &place), APR_TIMEUP);
+    assert_false(biz_hash_is_full(shared, 1));
     atomic_store(&shared->hash_waiter[3], (uint32_t)neighbour);
+    assert_true(biz_hash_is_full(shared, 1));
+    assert_false(biz_hash_is_full(shared, 2));
     assert_int_equal(biz_hash_enter(shared, 1, 2000, &place), APR_EAGAIN);
     assert_int_equal(place, -1);
     assert_int_equal(words_in_use(shared->hash_waiter, BIZ_HASH_WAIT), 4);
     /* A free place is taken though the queue is full. */
     atomic_store(&shared->hash_owner[0], 0);
+    assert_false(biz_hash_is_full(shared, 1));
     assert_int_equal(biz_hash_enter(shared, 1, 2000, &place), APR_SUCCESS);
 }
 
@@ -195,6 +199,7 @@ static void dead_waiters_leave_the_queue(void **state)
     for (int i = 0; i < 4; i++) {
         atomic_store(&shared->hash_waiter[i], (uint32_t)dead_pid());
     }
+    assert_false(biz_hash_is_full(shared, 1));
     assert_int_equal(biz_hash_enter(shared, 1, 2000, &place), APR_TIMEUP); /* and not EAGAIN */
     assert_int_equal(words_in_use(shared->hash_waiter, BIZ_HASH_WAIT), 3);
 }
