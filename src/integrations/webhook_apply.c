@@ -131,21 +131,22 @@ static event_end message_inbound(apply *a)
 
 /* ---- SendGrid ---- */
 
+/* What is said of an earlier copy the present one says itself, or disproves: ignored. */
 static event_end mail_report(apply *a, outbox_report report)
 {
     const char *id = row_named(a), *why = biz_json_str(a->body, "reason");
-    store_doc *row;
+    store_doc *row = NULL;
+    apr_status_t status;
 
     why = why ? why : biz_json_str(a->body, "response");
     if (!id) {
         return EVENT_IGNORED; /* a mail of somebody else's on the same account */
     }
     /* A reason quotes the address as often as not. */
-    return after(a, outbox_settle(a->store, a->pool, id, NULL, report,
-                                  report == OUTBOX_WAS_BOUNCED && why
-                                      ? biz_without_addresses(a->pool, why)
-                                      : NULL,
-                                  &row));
+    status = outbox_settle(
+        a->store, a->pool, id, biz_json_str(a->body, "sg_message_id"), report,
+        report == OUTBOX_WAS_BOUNCED && why ? biz_without_addresses(a->pool, why) : NULL, &row);
+    return status == APR_SUCCESS && !row ? EVENT_IGNORED : after(a, status);
 }
 
 static event_end mail_taken(apply *a)

@@ -97,10 +97,10 @@ apr_status_t outbox_retry(store *s, apr_pool_t *pool, const char *id)
     }
     {
         store_cond conds[] = {STORE_EQ_STR(OUTBOX_STATE, state), STORE_EQ_STR(OUTBOX_LEASE, lease)};
-        store_change changes[] = {
-            STORE_SET_STR(OUTBOX_STATE, "queued"), STORE_SET_TIME(OUTBOX_DUE_AT, now),
-            STORE_SET_INT(OUTBOX_TRIES, 0),        STORE_SET_NULL(OUTBOX_LEASE),
-            STORE_SET_NULL(OUTBOX_PROVIDER_ID),    STORE_SET_NULL(OUTBOX_EXPIRES_AT)};
+        store_change changes[] = {STORE_SET_STR(OUTBOX_STATE, "queued"),
+                                  STORE_SET_TIME(OUTBOX_DUE_AT, now),
+                                  STORE_SET_INT(OUTBOX_TRIES, 0), STORE_SET_NULL(OUTBOX_LEASE),
+                                  STORE_SET_NULL(OUTBOX_EXPIRES_AT)};
 
         return store_update(s, pool, COLL_OUTBOX, id, conds, STORE_COUNT_OF(conds), changes,
                             STORE_COUNT_OF(changes), NULL);
@@ -165,16 +165,33 @@ static apr_status_t find_row(store *s, apr_pool_t *pool, const char *id, const c
     return provider_id ? store_find_one(s, pool, &query, row) : STORE_ENOENT;
 }
 
-/* About a copy that was sent before staff queued the row anew: nothing was handed over since, or
- * the present copy has another id. */
+static int is_queued(const store_doc *row)
+{
+    const char *state = store_str(row, OUTBOX_STATE);
+
+    return state && strcmp(state, "queued") == 0;
+}
+
+/* One message has one id. SendGrid's reports have it with more behind a point. */
+static int is_same_message(const char *a, const char *b)
+{
+    size_t len = strcspn(a, ".");
+
+    return len == strcspn(b, ".") && strncmp(a, b, len) == 0;
+}
+
+/* About a copy that was sent before the present one: nothing was handed over since staff queued the
+ * row anew; or the copy that is on its way has no id yet, and the one that is known is the earlier
+ * one's; or the present copy has another id. */
 static int is_of_an_earlier_copy(const store_doc *row, const char *provider_id)
 {
-    const char *state = store_str(row, OUTBOX_STATE), *known = store_str(row, OUTBOX_PROVIDER_ID);
+    const char *known = store_str(row, OUTBOX_PROVIDER_ID);
+    int same = known && provider_id && is_same_message(known, provider_id);
 
-    if (state && strcmp(state, "queued") == 0 && store_int(row, OUTBOX_TRIES) == 0) {
-        return 1;
+    if (is_queued(row)) {
+        return same || store_int(row, OUTBOX_TRIES) == 0;
     }
-    return known && provider_id && strcmp(known, provider_id) != 0;
+    return known && provider_id && !same;
 }
 
 static apr_status_t move_on(store *s, apr_pool_t *pool, const store_doc *row, const char *to,
@@ -182,7 +199,7 @@ static apr_status_t move_on(store *s, apr_pool_t *pool, const store_doc *row, co
 {
     apr_time_t now = apr_time_now();
     apr_time_t sent_at = store_time(row, OUTBOX_SENT_AT);
-    const char *known = store_str(row, OUTBOX_PROVIDER_ID);
+    const char *known = is_queued(row) ? NULL : store_str(row, OUTBOX_PROVIDER_ID);
     store_cond conds[] = {STORE_EQ_STR(OUTBOX_STATE, store_str(row, OUTBOX_STATE))};
     store_change changes[] = {
         STORE_SET_STR(OUTBOX_STATE, to),
@@ -206,7 +223,11 @@ apr_status_t outbox_settle(store *s, apr_pool_t *pool, const char *id, const cha
 
     for (i = 0; i < SETTLE_TRIES; i++) {
         status = find_row(s, pool, id, provider_id, row);
-        if (status != APR_SUCCESS || is_of_an_earlier_copy(*row, provider_id) ||
+        if (status == APR_SUCCESS && is_of_an_earlier_copy(*row, provider_id)) {
+            *row = NULL;
+            return APR_SUCCESS;
+        }
+        if (status != APR_SUCCESS ||
             rank_of(store_str(*row, OUTBOX_STATE)) >= rank_of(states[report])) {
             return status;
         }

@@ -106,7 +106,8 @@ apr_status_t outbox_cancel(store *s, apr_pool_t *pool, const char *id);
 
 /* What a provider tells of a row that it was given, found by our id, or, where `id` is NULL, by its
  * provider_id. A row only moves on: unknown, sent, delivered, bounced; an older or repeated report
- * is APR_SUCCESS and changes nothing. `why`: for last_error, or NULL. STORE_ENOENT. */
+ * is APR_SUCCESS and changes nothing, and so is one about an earlier copy than the present one:
+ * *row is NULL then. `why`: for last_error, or NULL. STORE_ENOENT. */
 typedef enum { OUTBOX_WAS_SENT, OUTBOX_WAS_DELIVERED, OUTBOX_WAS_BOUNCED } outbox_report;
 apr_status_t outbox_settle(store *s, apr_pool_t *pool, const char *id, const char *provider_id,
                            outbox_report report, const char *why, store_doc **row);

@@ -305,9 +305,16 @@ def test_start_takes_a_stop_back_but_makes_no_consent(server, api):
     inbound(server, api, who, "STOP")
     inbound(server, api, who, "START")
     assert consent(server, "sms", who) == ("withdrawn", "stop")  # it was never given
-    change(server, "consents", {"address": who}, given_at=1)
-    inbound(server, api, who, "start")
-    assert consent(server, "sms", who) == ("given", "start")
+    for source in ("stop", "unsubscribe_link"):  # what its owner said there, or here
+        change(server, "consents", {"address": who}, state="withdrawn", given_at=1,
+               withdrawn_at=2, source=source)
+        inbound(server, api, who, "start")
+        assert consent(server, "sms", who) == ("given", "start")
+    for source in ("portal", "spamreport"):
+        change(server, "consents", {"address": who}, state="withdrawn", given_at=1,
+               withdrawn_at=2, source=source)
+        inbound(server, api, who, "start")
+        assert consent(server, "sms", who) == ("withdrawn", source)
 
 
 def test_other_words_are_no_answer(server, api):
@@ -355,6 +362,27 @@ def test_mails_are_delivered_and_come_back(server, api):
     assert consent(server, "mail", email) == ("withdrawn", "bounce")
     strange = [e for e in rows(server, "webhook_events") if e["type"] == "unknown"]
     assert {e["payload"] for e in strange} == {'{"nonsense":1}', '{"value":7}'}
+
+
+def test_what_is_said_of_an_earlier_copy_is_not_said_of_this_one(server, api):
+    """Sent twice (its first answer was lost, or staff wanted it): the reports of the first copy come
+    when the second has arrived, and the other way round."""
+    row_id, email = mail_row(server)
+    for state, events, after in [
+            ("sent", [("bounce", "first"), ("delivered", "second")], "delivered"),
+            ("sent", [("delivered", "second"), ("bounce", "first"), ("dropped", "first")],
+             "delivered"),
+            ("sent", [("bounce", "second"), ("delivered", "first"), ("deferred", "first")],
+             "bounced")]:
+        change(server, "outbox", {"_id": row_id}, state=state, provider_id="second")
+        sent = [mail_event(kind, row_id, email=email, type="bounce",
+                           sg_message_id=f"{copy}.recvd-1-2.0") for kind, copy in events]
+        received(sendgrid(api, sent))
+        ends = [worked(server, each["sg_event_id"])["status"] for each in sent]
+        assert ends == ["done" if copy == "second" else "ignored" for _, copy in events]
+        assert state_of(server, row_id) == after
+        withdrawn = ("withdrawn", "bounce") if ("bounce", "second") in events else None
+        assert consent(server, "mail", email) == withdrawn
 
 
 @pytest.mark.parametrize("kind", ["spamreport", "unsubscribe", "group_unsubscribe"])

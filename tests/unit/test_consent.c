@@ -213,26 +213,58 @@ static void the_last_word_holds_whenever_it_comes(void **state)
     assert_int_equal(may, 1);
 }
 
+static void put_as(const char *id, const char *state, int tries, const char *provider_id)
+{
+    store_change changes[] = {STORE_SET_STR(OUTBOX_STATE, state),
+                              STORE_SET_INT(OUTBOX_TRIES, tries),
+                              STORE_SET_STR(OUTBOX_PROVIDER_ID, provider_id)};
+
+    assert_ok(store_update(st, pool, COLL_OUTBOX, id, NULL, 0, changes, 3, NULL));
+}
+
+/* `is_its`: the report is about the present copy. */
+static void reported(const char *id, const char *message, outbox_report report, int is_its,
+                     const char *state)
+{
+    store_doc *row = NULL;
+
+    assert_ok(outbox_settle(st, pool, id, message, report, NULL, &row));
+    assert_int_equal(row != NULL, is_its);
+    assert_string_equal(state_of(id), state);
+}
+
 /* What staff queue again is a new copy: what is said of the old one is not said of it. */
 static void a_report_about_an_earlier_copy_settles_nothing(void **state)
 {
     const char *id = put_row(OUTBOX_FORGOT, "ann@example.net", NULL);
-    store_change dead[] = {STORE_SET_STR(OUTBOX_STATE, "bounced"), STORE_SET_INT(OUTBOX_TRIES, 1),
-                           STORE_SET_STR(OUTBOX_PROVIDER_ID, "SM1")};
-    store_change sent[] = {STORE_SET_STR(OUTBOX_STATE, "sent"), STORE_SET_INT(OUTBOX_TRIES, 1),
-                           STORE_SET_STR(OUTBOX_PROVIDER_ID, "SM2")};
-    store_doc *row;
 
-    assert_ok(store_update(st, pool, COLL_OUTBOX, id, NULL, 0, dead, 3, NULL));
+    put_as(id, "bounced", 1, "SM1");
     assert_ok(outbox_retry(st, pool, id));
-    assert_true(store_is_null(row_of(id), OUTBOX_PROVIDER_ID));
-    assert_ok(outbox_settle(st, pool, id, "SM1", OUTBOX_WAS_BOUNCED, NULL, &row));
-    assert_string_equal(state_of(id), "queued");
-    assert_ok(store_update(st, pool, COLL_OUTBOX, id, NULL, 0, sent, 3, NULL));
-    assert_ok(outbox_settle(st, pool, id, "SM1", OUTBOX_WAS_BOUNCED, NULL, &row));
-    assert_string_equal(state_of(id), "sent");
-    assert_ok(outbox_settle(st, pool, id, "SM2", OUTBOX_WAS_DELIVERED, NULL, &row));
-    assert_string_equal(state_of(id), "delivered");
+    reported(id, "SM1", OUTBOX_WAS_BOUNCED, 0, "queued");
+    reported(id, NULL, OUTBOX_WAS_BOUNCED, 0, "queued");
+    put_as(id, "queued", 1, "SM1"); /* the new copy is on its way and has no id yet */
+    reported(id, "SM1", OUTBOX_WAS_DELIVERED, 0, "queued");
+    reported(id, "SM2", OUTBOX_WAS_SENT, 1, "sent");
+    assert_string_equal(store_str(row_of(id), OUTBOX_PROVIDER_ID), "SM2");
+    reported(id, "SM1", OUTBOX_WAS_BOUNCED, 0, "sent");
+    reported(id, "SM2", OUTBOX_WAS_DELIVERED, 1, "delivered");
+    reported(id, "SM1", OUTBOX_WAS_BOUNCED, 0, "delivered");
+    put_as(id, "bounced", 1, "SM2");
+    reported(id, "SM1", OUTBOX_WAS_DELIVERED, 0, "bounced");
+}
+
+/* SendGrid's answer has the id of the message, its reports the same with more behind a point. */
+static void an_id_may_have_more_behind_a_point(void **state)
+{
+    const char *id = put_row(OUTBOX_FORGOT, "ann@example.net", NULL);
+
+    put_as(id, "sent", 2, "14c5d75ce94.dfd.64b469");
+    reported(id, "14c5d75ce93.dfd.64b469.filter1.2.0", OUTBOX_WAS_BOUNCED, 0, "sent");
+    reported(id, "14c5d75ce9.dfd", OUTBOX_WAS_BOUNCED, 0, "sent");
+    reported(id, "14c5d75ce94.dfd.64b469.filter1.2.0", OUTBOX_WAS_DELIVERED, 1, "delivered");
+    put_as(id, "sent", 2, "WAc3Xkd2Sy");
+    reported(id, "WAc3Xkd2S.recvd-5bf6-1-0.0", OUTBOX_WAS_BOUNCED, 0, "sent");
+    reported(id, "WAc3Xkd2Sy.recvd-5bf6-1-0.0", OUTBOX_WAS_BOUNCED, 1, "bounced");
 }
 
 static void staff_can_cancel_what_waits(void **state)
@@ -279,6 +311,7 @@ int main(void)
         OUTBOX_TEST(reports_only_move_a_row_on),
         OUTBOX_TEST(a_report_finds_its_row_by_the_providers_id),
         OUTBOX_TEST(a_report_about_an_earlier_copy_settles_nothing),
+        OUTBOX_TEST(an_id_may_have_more_behind_a_point),
         OUTBOX_TEST(the_last_word_holds_whenever_it_comes),
         OUTBOX_TEST(staff_can_cancel_what_waits),
         OUTBOX_TEST(one_key_one_row),
