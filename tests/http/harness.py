@@ -20,8 +20,9 @@ fails the test unless it was announced:
 and so does any other piece of the line. `Server(may=(...))` announces for a server's whole life.
 
 Every answer to a request of Api is held against the API's own OpenAPI document (document.py), unless
-the request, or the Api, says `undocumented=True`; and every log of a server is searched for the passwords and
-tokens that went in and out (leaks.py) when it closes.
+the request, or the Api, says `undocumented=True`; and every log of a server, and the pages of
+mod_status and mod_info at its end, are searched for the passwords and tokens that went in and out
+(leaks.py) when it closes.
 
 Environment: BIZ_BUILD (folder of mod_bizapi.so, default build/), BIZ_MPM (event, worker, prefork),
 BIZ_PRELOAD (LD_PRELOAD for the server: a sanitizer's runtime), BIZ_KEEP=1 (keep the folders),
@@ -32,6 +33,7 @@ import email
 import email.policy
 import hashlib
 import hmac
+import html
 import itertools
 import json as jsonlib
 import os
@@ -372,7 +374,7 @@ class Server:
         self.secrets |= self.configured
 
     def _conf_text(self):
-        modules = ["remoteip", *self.modules]
+        modules = list(dict.fromkeys(["remoteip", "status", "info", *self.modules]))
         if self.https:
             modules += ["ssl", "socache_shmcb"]
             self._make_certificate()
@@ -405,6 +407,7 @@ DocumentRoot htdocs
 <Directory "{self.root}/htdocs">
     Require all granted
 </Directory>
+{"".join(CORE_PAGE.format(path=path, handler=handler) for path, handler in CORE_PAGES.items())}
 {"Protocols h2 h2c http/1.1" if self.http2 else ""}
 BizApiStateDir "{self.state}"
 BizApiMailTemplates "{REPO}/conf/mail"
@@ -483,8 +486,24 @@ BizApiMailFrom "Test Salon <salon@example.test>"
         path = self.root / "logs/stderr"
         return path.read_text(errors="replace") if path.exists() else ""
 
+    def look_at_core_pages(self):
+        """What Apache's own modules tell of the server, its last requests and its configuration: kept
+        beside the logs, where close() searches. Nothing comes where all workers are busy."""
+        for path in CORE_PAGES:
+            try:
+                answer = self.raw(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode(), 2)
+            except OSError:
+                continue
+            if answer:
+                assert answer.startswith(b"HTTP/1.1 200"), (path, answer[:300])
+                text = html.unescape(answer.decode(errors="replace"))
+                with open(self.root / f"logs/{path.strip('/')}.html", "a", encoding="utf-8") as page:
+                    page.write(text)
+
     def stop(self, sig=signal.SIGTERM, timeout=20):
         """Ends the server and gives the seconds that it took."""
+        if self.process and self.process.poll() is None:
+            self.look_at_core_pages()
         begin = time.monotonic()
         if self.process and self.process.poll() is None:
             self.process.send_signal(sig)
@@ -569,6 +588,8 @@ BizApiMailFrom "Test Salon <salon@example.test>"
         rows = []
         for line in (self.root / "logs/access.log").read_text().splitlines():
             ip, method, path, status, size, us = line.split(" ")
+            if path in CORE_PAGES:
+                continue
             rows.append({"ip": ip, "method": method, "path": path, "status": int(status),
                          "bytes": int(size), "us": int(us)})
         return rows
@@ -610,6 +631,13 @@ BizApiMailFrom "Test Salon <salon@example.test>"
 
 
 LEAST_WORKERS = 12
+# The pages of mod_status and mod_info, which every server has: leaks.py looks at them at its end.
+CORE_PAGES = {"/core-status": "server-status", "/core-info": "server-info"}
+CORE_PAGE = """<Location "{path}">
+    SetHandler {handler}
+    Require all granted
+</Location>
+"""
 # What an MPM says when it restarts.
 GRACEFUL = {"event": "AH00493", "worker": "AH00297", "prefork": "AH00171"}
 # Two children and few threads: small, and what must hold across processes is really tested.

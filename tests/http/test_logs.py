@@ -9,10 +9,8 @@ from kit import Person, ask
 
 FORMAT = (r'LogFormat "%h \"%r\" %q %U %>s \"%{Referer}i\" id=%{X-Request-Id}o" all'
           "\nCustomLog logs/all.log all\n"
-          'ErrorLogFormat "[%t] [%-m:%l] [pid %P] %L %M"\nLogLevel debug bizapi:debug\n'
-          "ExtendedStatus On\n<Location \"/status\">\nSetHandler server-status\n"
-          "Require all granted\n</Location>")
-SERVER = {"conf": FORMAT, "modules": ["status"]}
+          'ErrorLogFormat "[%t] [%-m:%l] [pid %P] %L %M"\nLogLevel debug bizapi:debug\n')
+SERVER = {"conf": FORMAT}
 MARK = "sEcReTmArKeR0123456789abcdefABCDEF_-xyz0123"
 
 
@@ -77,7 +75,7 @@ def test_queries_of_other_sites_stay_as_they_are(server):
 def test_the_status_page_has_no_value_of_a_query(server):
     for _ in range(8):
         ask(server, get(f"/api/v1/auth/verify-reset-token?token={MARK}"))
-    page = server.api().page("/status").text
+    page = server.api().page("/core-status").text
     assert "/api/v1/auth/verify-reset-token" in page
     assert MARK not in page
 

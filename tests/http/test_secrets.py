@@ -9,14 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 
+import harness
 import leaks
 import providers
 from harness import REPO, new_ip, wait_until
 from kit import Admin, Person, change, insert, now_ms, row
 
-STATUS = ('ExtendedStatus On\n<Location "/server-status">\nSetHandler server-status\n'
-          'Require all granted\n</Location>\n<Location "/server-info">\nSetHandler server-info\n'
-          "Require all granted\n</Location>\nLogLevel debug\n")
 FILES = ("STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET", "TWILIO_AUTH_TOKEN", "GOOGLE_MAPS_API_KEY")
 
 
@@ -39,9 +37,9 @@ def salon(make_server, world, tmp_path):
         lines.append(f"BizApiSecret {name} file:{path}")
     env["MY_VOICE_KEY"] = env.pop("ELEVENLABS_API_KEY")
     lines.append("BizApiSecret ELEVENLABS_API_KEY env:MY_VOICE_KEY")
-    server = make_server(conf=STATUS + "\n".join(lines) + "\n" + world.conf() +
+    server = make_server(conf="LogLevel debug\n" + "\n".join(lines) + "\n" + world.conf() +
                          "\nBizApiBusiness latitude 52.5\nBizApiBusiness longitude 13.3\n",
-                         env=env, modules=["status", "info"])
+                         env=env)
     server.key_files = tmp_path
     return server
 
@@ -103,8 +101,8 @@ def test_no_secret_is_ever_seen(salon, world):
     seen = "\n".join(a.text + repr(a.headers) for a in answers if a.headers["content-type"] !=
                      "audio/mpeg")
     api = salon.api()
-    for page in ("/server-status", "/server-status?auto", "/server-info", "/server-info?config",
-                 "/server-info?mod_bizapi.c"):
+    for page in ("/core-status", "/core-status?auto", "/core-info", "/core-info?config",
+                 "/core-info?mod_bizapi.c"):
         answer = api.page(page)
         assert answer.status == 200, answer
         seen += answer.text
@@ -145,6 +143,18 @@ def test_the_search_would_find_one(tmp_path, world):
             "};")[0]))
     public = {"SENDGRID_WEBHOOK_PUBLIC_KEY", "FIREBASE_CREDENTIALS_PATH"}
     assert names - public <= set(providers.SECRETS), "a secret of the table has no marker"
+
+
+def test_the_search_would_find_one_on_a_status_page(make_server):
+    """On both, at the end of any server: what it is told in a path, and in its configuration."""
+    asked, configured = "planted-in-a-path-0123", "planted-in-the-configuration-0123"
+    server = make_server(conf=f"BizApiBusiness name {configured}")
+    server.secrets |= {asked, configured}
+    server.api().page(f"/{asked}")
+    server.close()
+    found, harness.Server.leaked = harness.Server.leaked, []
+    pages = {line.split(":")[0] for line in found} - {"access.log"}
+    assert pages == {"core-status.html", "core-info.html"}, found
 
 
 def test_a_secret_is_changed_by_graceful(salon, world):
