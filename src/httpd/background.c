@@ -1,5 +1,6 @@
-/* background.c: the second hand. mod_watchdog calls once a second in one thread of one child; each
- * call runs the jobs of the table below that are due, for each business.
+/* background.c: the second hands. mod_watchdog calls each once a second in one thread of one child;
+ * a call runs the jobs of the table below that are due. Each business has a hand of its own, so
+ * that a provider or a store that hangs holds up its own business; of many some share one.
  *
  * Two generations (or two machines) may do this at the same time: what a job takes it claims by
  * lease. A child that ends asks the job to stop and waits for it, because a callback in flight
@@ -21,8 +22,11 @@ APLOG_USE_MODULE(bizapi);
 /* No tick goes on for longer while others wait for their turn. */
 enum { SWEEP_SECONDS = 60, SWEEP_BATCH = 500, SWEEP_FILES_SECONDS = 3600, TURN_SECONDS = 5 };
 
-static atomic_int stopping, working, is_cut;
-static _Thread_local int is_worker; /* the thread that works, while it does */
+/* Of each hand every child has a thread, which sleeps in all of them but one. */
+enum { HANDS_MAX = 8 };
+
+static atomic_int stopping, working, is_cut; /* working: how many hands are */
+static _Thread_local int is_worker;          /* the thread that works, while it does */
 
 void bizapi_background_stop(apr_interval_time_t wait)
 {
@@ -108,6 +112,14 @@ static const struct {
 
 enum { JOBS = sizeof(jobs) / sizeof(jobs[0]) };
 
+typedef struct {
+    int number;
+    apr_time_t ran[JOBS];
+} hand;
+
+static hand hands[HANDS_MAX];
+static int n_hands;
+
 /* One job for one business, again and again while it has more to do, until its turn is over. */
 static void run(int job, business *b, apr_pool_t *pool)
 {
@@ -123,30 +135,46 @@ static void run(int job, business *b, apr_pool_t *pool)
     apr_pool_destroy(own);
 }
 
-static apr_status_t tick(int state, void *data, apr_pool_t *pool)
+/* Of each job due, for the businesses of this hand. */
+static void turn(hand *h, apr_pool_t *pool)
 {
-    static apr_time_t ran[JOBS];
-    int i, job;
+    int i, job, worked;
 
-    if (state != AP_WATCHDOG_STATE_RUNNING || stopping)
-        return APR_SUCCESS;
-    is_worker = working = 1;
     for (job = 0; job < JOBS && !stopping; job++) {
         apr_time_t now = apr_time_now();
 
         /* A clock that was set back makes nothing wait. */
-        if (now >= ran[job] && now - ran[job] < apr_time_from_sec(jobs[job].seconds))
+        if (now >= h->ran[job] && now - h->ran[job] < apr_time_from_sec(jobs[job].seconds))
             continue;
-        ran[job] = now;
-        for (i = 0; i < bizapi.businesses->nelts && !stopping; i++) {
+        h->ran[job] = now;
+        for (i = worked = 0; i < bizapi.businesses->nelts && !stopping; i++) {
             business *b = APR_ARRAY_IDX(bizapi.businesses, i, business *);
 
-            if (b->works_outbox)
+            if (b->works_outbox && worked++ % n_hands == h->number)
                 run(job, b, pool);
         }
     }
-    is_worker = working = 0;
+}
+
+static apr_status_t tick(int state, void *data, apr_pool_t *pool)
+{
+    if (state != AP_WATCHDOG_STATE_RUNNING)
+        return APR_SUCCESS;
+    is_worker = 1;
+    working++;
+    turn(data, pool); /* nothing where a stop was asked for */
+    working--;
+    is_worker = 0;
     return APR_SUCCESS;
+}
+
+static int count_worked(void)
+{
+    int i, n = 0;
+
+    for (i = 0; i < bizapi.businesses->nelts; i++)
+        n += APR_ARRAY_IDX(bizapi.businesses, i, business *)->works_outbox;
+    return n;
 }
 
 apr_status_t bizapi_background_register(apr_pool_t *pconf, server_rec *main)
@@ -155,13 +183,19 @@ apr_status_t bizapi_background_register(apr_pool_t *pconf, server_rec *main)
         APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_get_instance);
     APR_OPTIONAL_FN_TYPE(ap_watchdog_register_callback) *enter =
         APR_RETRIEVE_OPTIONAL_FN(ap_watchdog_register_callback);
-    ap_watchdog_t *watchdog;
-    apr_status_t status;
+    apr_status_t status = APR_SUCCESS;
+    int i;
 
     if (get == NULL || enter == NULL)
         return APR_ENOTIMPL;
-    status = get(&watchdog, "_bizapi_", 0, 1, pconf);
-    if (status == APR_SUCCESS)
-        status = enter(watchdog, AP_WD_TM_INTERVAL, NULL, tick);
+    n_hands = count_worked() < HANDS_MAX ? count_worked() : HANDS_MAX;
+    for (i = 0; i < n_hands && status == APR_SUCCESS; i++) {
+        ap_watchdog_t *watchdog;
+
+        hands[i].number = i;
+        status = get(&watchdog, apr_psprintf(pconf, "_bizapi_%d_", i), 0, 1, pconf);
+        if (status == APR_SUCCESS)
+            status = enter(watchdog, AP_WD_TM_INTERVAL, &hands[i], tick);
+    }
     return status;
 }

@@ -100,9 +100,9 @@ void bizapi_child_stopping(apr_pool_t *pchild, int graceful);
 
 /* ---- background.c ---- */
 apr_status_t bizapi_background_register(apr_pool_t *pconf, server_rec *main);
-/* Asks the running job to end and waits until it has, at most `wait`. */
+/* Asks the running jobs to end and waits until they have, at most `wait`. */
 void bizapi_background_stop(apr_interval_time_t wait);
-/* Ends the call over the network that it waits for; nobody else's. */
+/* Ends the calls over the network that they wait for; nobody else's. */
 void bizapi_background_cut(void);
 int bizapi_background_is_cut(void); /* asked by the thread whose call it would be */
 

@@ -96,6 +96,26 @@ def test_mails_go_on_while_twilio_hangs(salon, world):
     assert of(server, "twilio")[0]["state"] == "unknown"
 
 
+@pytest.mark.bz_may("BZ0603")
+def test_another_business_is_not_held_up(make_server, smtp):
+    """Two virtual hosts: the mail server of one hangs with its mails, those of the other leave in
+    their second all the same."""
+    server = make_server(vhosts={
+        "hangs.test": f"BizApiStateDir hangs\nBizApiMail {smtp.url}"})
+    smtp.mode("hang")
+    for _ in range(3):
+        Person(server, api=server.api(host="hangs.test"), sign_in=False)
+    wait_until(lambda: smtp.events("connect"), 10, "a mail in its hands")
+    slowest = 0
+    for _ in range(4):
+        begin = time.monotonic()
+        server.mail.wait(Person(server, sign_in=False).email, timeout=20)
+        slowest = max(slowest, time.monotonic() - begin)
+        assert not smtp.events("message")
+    print(f"the slowest mail beside a mail server that hangs left after {slowest:.1f} s")
+    assert slowest < 5, slowest
+
+
 # ---- 29 to 32: what comes is no answer ----
 
 @pytest.mark.bz("BZ0605", "BZ0801")
