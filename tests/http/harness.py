@@ -62,6 +62,8 @@ PREFIX = "/api/v1"
 # its number would complain.
 os.environ["MONGOC_DISABLE_SHM"] = "1"
 
+# How much longer than without one a server under a sanitizer may take for anything.
+PATIENCE = 6 if os.environ.get("BIZ_PRELOAD") else 1
 _addresses = itertools.count(1)
 many_at_once = False  # this test asks more at once than a server has workers
 _GONE = object()
@@ -88,6 +90,7 @@ def free_port():
 
 def wait_until(condition, timeout=10.0, what="the condition"):
     """Calls condition() until it is true and gives its value back."""
+    timeout *= PATIENCE
     end = time.monotonic() + timeout
     while True:
         value = condition()
@@ -160,7 +163,7 @@ class Api:
         self.server, self.ip, self.host = server, ip or new_ip(), host
         self.undocumented = undocumented
         base = f"https://localhost:{server.https_port}" if https else server.url
-        self.http = httpx.Client(base_url=base, trust_env=False, timeout=30, http2=http2,
+        self.http = httpx.Client(base_url=base, trust_env=False, timeout=30 * PATIENCE, http2=http2,
                                  http1=not http2,
                                  verify=str(server.root / "tls.crt") if https else False)
         self.http._transport._pool._network_backend = NoDelay()
@@ -354,6 +357,9 @@ class Server:
                 self.env[name] = os.environ[name]
         if "ASAN_OPTIONS" in self.env:
             self.env["ASAN_OPTIONS"] += ":strict_string_checks=1"
+        # What Apache and the libraries do to their own memory is not looked at: see tests/tsan.supp.
+        if "TSAN_OPTIONS" in self.env:
+            self.env["TSAN_OPTIONS"] += ":ignore_noninstrumented_modules=1"
         if os.environ.get("BIZ_PRELOAD"):
             self.env["LD_PRELOAD"] = os.environ["BIZ_PRELOAD"]
         self.secrets, self.configured = set(), set()
@@ -476,7 +482,7 @@ BizApiMailFrom "Test Salon <salon@example.test>"
             raise AssertionError(f"the server ended with {self.process.returncode}:\n"
                                  f"{self.stderr()}{self.log_text()}")
         try:
-            with socket.create_connection(("127.0.0.1", self.port), 5) as s:
+            with socket.create_connection(("127.0.0.1", self.port), 5 * PATIENCE) as s:
                 s.sendall(b"GET /ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
                 return s.recv(1) != b""
         except OSError:
@@ -507,7 +513,7 @@ BizApiMailFrom "Test Salon <salon@example.test>"
         begin = time.monotonic()
         if self.process and self.process.poll() is None:
             self.process.send_signal(sig)
-            self.process.wait(timeout)
+            self.process.wait(timeout * PATIENCE)
         return time.monotonic() - begin
 
     def graceful(self, conf=None):
@@ -601,7 +607,7 @@ BizApiMailFrom "Test Salon <salon@example.test>"
 
     def raw(self, data, timeout=10.0, port=None):
         """Sends bytes as they are and reads until the server closes."""
-        with socket.create_connection(("127.0.0.1", port or self.port), timeout) as s:
+        with socket.create_connection(("127.0.0.1", port or self.port), timeout * PATIENCE) as s:
             s.sendall(data)
             got = b""
             try:

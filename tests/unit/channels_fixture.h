@@ -126,4 +126,13 @@ static inline void channels_start(void)
     fake_start(&fcm_server);
 }
 
+/* After the last of them. */
+static inline int channels_stop(void **state)
+{
+    fake_stop(&twilio);
+    fake_stop(&google);
+    fake_stop(&fcm_server);
+    return 0;
+}
+
 #endif

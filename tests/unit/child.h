@@ -11,6 +11,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* By how much a time that only keeps a test from hanging is longer where a sanitizer slows it. */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+enum { PATIENCE = 8 };
+#else
+enum { PATIENCE = 1 };
+#endif
+
 typedef struct {
     pid_t pid;
     int port;

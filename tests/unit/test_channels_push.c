@@ -306,5 +306,5 @@ int main(void)
     };
 
     channels_start();
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, NULL, channels_stop);
 }

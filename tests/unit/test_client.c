@@ -21,11 +21,14 @@ static clients *c;
 static client_answer answer;
 static int lines;
 static char log_text[4096];
+static pthread_mutex_t log_lock = PTHREAD_MUTEX_INITIALIZER; /* for several callers at once */
 
 static void take_line(biz_level level, apr_status_t status, const char *line)
 {
+    pthread_mutex_lock(&log_lock);
     lines++;
     apr_cpystrn(log_text, line, sizeof(log_text));
+    pthread_mutex_unlock(&log_lock);
 }
 
 static clients *clients_with(const char *key, int port)
@@ -318,7 +321,7 @@ static void expect_in(int threads, int processes, int in, int n, const client_ho
 {
     enum { N = 12 };
     caller callers[N];
-    int busy = 0;
+    int busy = 0, told;
 
     fake_stop(&web);
     fake_start(&web);
@@ -333,7 +336,10 @@ static void expect_in(int threads, int processes, int in, int n, const client_ho
         apr_sleep(apr_time_from_msec(10));
     apr_sleep(apr_time_from_msec(100));
     assert_int_equal(web.requests, in);
-    assert_non_null(strstr(log_text, "BZ0805: "));
+    pthread_mutex_lock(&log_lock);
+    told = strstr(log_text, "BZ0805: ") != NULL;
+    pthread_mutex_unlock(&log_lock);
+    assert_true(told);
     web.stop = 1; /* lets go of those that are in */
     for (int i = 0; i < N; i++) {
         client_answer *a = &callers[i].answer;

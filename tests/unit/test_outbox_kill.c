@@ -110,8 +110,9 @@ static void killed_workers_lose_and_double_nothing(void **state)
         }
         /* At first so soon that many die while they start or hold a row, then later, and later
          * still where a start takes longer than that. */
-        usleep(2000 +
-               (useconds_t)(rand_r(&seed) % (rounds < KILLS ? 40000 : 400000 + 20000 * rounds)));
+        usleep(PATIENCE *
+               (useconds_t)(2000 +
+                            rand_r(&seed) % (rounds < KILLS ? 40000 : 400000 + 20000 * rounds)));
         kill(pid, SIGKILL);
         waitpid(pid, NULL, 0);
         killed_at_work += queued() < left;
