@@ -17,8 +17,7 @@ enum { NAME_CHARS = 120 };
 #define STORES BIZ_CAN(STORE_UNAVAILABLE)
 #define HASHES BIZ_CAN(BUSY)
 #define SETS_PASSWORD (HASHES | BIZ_CAN(WEAK_PASSWORD))
-#define TAKES_TICKET                                                                               \
-    (STORES | BIZ_CAN(UNAUTHENTICATED) | BIZ_CAN(TOKEN_EXPIRED) | BIZ_CAN(TOKEN_REVOKED))
+#define TAKES_TICKET (BIZ_CAN(UNAUTHENTICATED) | BIZ_CAN(TOKEN_EXPIRED) | BIZ_CAN(TOKEN_REVOKED))
 #define TAKES_LINK (STORES | BIZ_CAN(INVALID_TOKEN))
 
 /* What every way to sign in takes beside its own fields. */
@@ -271,7 +270,7 @@ const biz_route biz_routes[] = {
      BIZ_CAN(CONFLICT) | BIZ_CAN(INVALID_STATE)},
     {"POST", API "/auth/passkeys/login/options", auth_passkey_login_options, BIZ_ANYONE,
      BIZ_PERSONAL, passkey_ask_fields, "What the browser needs to ask for a passkey",
-     "PasskeyRequest", TAKES_TICKET},
+     "PasskeyRequest", STORES | TAKES_TICKET},
     {"POST", API "/auth/passkeys/login/verify", auth_passkey_login_verify, BIZ_ANYONE, BIZ_PERSONAL,
      passkey_login_fields, "Sign in with a passkey, alone or after the password", "TokenPair",
      SIGNS_IN | TAKES_TICKET | BIZ_CAN(INVALID_CREDENTIALS) | BIZ_CAN(EMAIL_NOT_VERIFIED)},

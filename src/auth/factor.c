@@ -239,7 +239,8 @@ static biz_code prove_recovery(biz_req *req, biz_reply *reply, const char *code,
         return reply->code;
     status = store_find_one(s, req->pool, &query, &found);
     if (status == STORE_ENOENT ||
-        (status == APR_SUCCESS && (set == NULL || strcmp(store_str(found, RECOVERY_SET), set))))
+        (status == APR_SUCCESS &&
+         (set == NULL || strcmp(store_str(found, RECOVERY_SET), set) != 0)))
         return factor_wrong(req, reply, *user);
     if (status == APR_SUCCESS)
         status = store_update(s, req->pool, COLL_RECOVERY_CODES, store_doc_id(found), unused,

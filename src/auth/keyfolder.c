@@ -13,7 +13,7 @@
 #include "core/random.h"
 
 enum { LOCK_TRIES = 200 };
-static const apr_interval_time_t LOCK_PAUSE = 50 * 1000;
+static const apr_interval_time_t LOCK_PAUSE = apr_time_from_msec(50);
 
 apr_status_t key_fail(key_folder *f, apr_status_t rv, const char *fmt, ...)
 {

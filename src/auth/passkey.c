@@ -90,7 +90,7 @@ static biz_json *creation_options(biz_req *req, const apr_array_header_t *passke
     biz_json_set(options, "rp", rp);
     biz_json_set(options, "user", user);
     biz_json_set(options, "pubKeyCredParams", params);
-    biz_json_set_int(options, "timeout", TICKET_SECONDS * 1000);
+    biz_json_set_int(options, "timeout", INT64_C(1000) * TICKET_SECONDS);
     biz_json_set(options, "excludeCredentials", descriptors(req->pool, passkeys));
     biz_json_set(options, "authenticatorSelection", choice);
     biz_json_set_str(options, "attestation", "none");
@@ -129,7 +129,7 @@ static biz_json *request_options(biz_req *req, const store_doc *user,
     biz_json *options = biz_json_object(req->pool);
 
     biz_json_set_str(options, "challenge", ticket_make(req, TICKET_PASSKEY_ASK, user, 0));
-    biz_json_set_int(options, "timeout", TICKET_SECONDS * 1000);
+    biz_json_set_int(options, "timeout", INT64_C(1000) * TICKET_SECONDS);
     biz_json_set_str(options, "rpId", req->env->settings->passkey_domain);
     biz_json_set(options, "allowCredentials", descriptors(req->pool, passkeys));
     biz_json_set_str(options, "userVerification", user != NULL ? "preferred" : "required");
@@ -323,7 +323,7 @@ static biz_code prove(biz_req *req, biz_reply *reply, const char *user_id, store
 {
     webauthn_party party = party_of(req);
     webauthn_answer answer;
-    webauthn_key key = {NULL};
+    webauthn_key key = {.id = NULL};
     int64_t count;
     int verified;
     const char *why, *owner;

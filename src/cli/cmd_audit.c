@@ -96,7 +96,7 @@ static int parse_expected(cli *c, int64_t *seq, const char **mac)
     if (colon == NULL ||
         !biz_parse_int(apr_pstrmemdup(c->pool, expected, (size_t)(colon - expected)), 1, INT64_MAX,
                        seq) ||
-        strlen(colon + 1) != 2 * BIZ_SHA256_LEN)
+        strlen(colon + 1) != (size_t)2 * BIZ_SHA256_LEN)
         return cli_usage(c, "--expect must be as \"audit verify\" printed it, NUMBER:MAC");
     *mac = colon + 1;
     return CLI_OK;

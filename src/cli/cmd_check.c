@@ -26,7 +26,7 @@ typedef struct {
     int worst;
 } report;
 
-static const apr_uint64_t MIB = 1024 * 1024;
+static const apr_uint64_t MIB = APR_UINT64_C(1024) * 1024;
 enum { FREE_MIB = 64, PAGE = 500 };
 
 static void found(report *r, finding what, const char *name, const char *fmt, ...)

@@ -228,7 +228,7 @@ static int options_are_good(cli *c, wish *w)
 
 int cmd_mail_preview(cli *c)
 {
-    wish w = {NULL};
+    wish w = {.as = NULL};
     int status = options_are_good(c, &w);
 
     if (status != CLI_OK)

@@ -13,7 +13,7 @@ typedef struct biz_jwk biz_jwk; /* one P-256 key pair; read by many threads at o
 /* A fresh pair as JWK text with its private part, a `kid` of the caller's. */
 apr_status_t biz_jwk_generate(apr_pool_t *pool, const char *kid, const char **jwk_json);
 /* Lives as long as the pool. APR_EINVAL where it is no P-256 private key with a `kid`. */
-apr_status_t biz_jwk_load(apr_pool_t *pool, const char *jwk_json, biz_jwk **key);
+apr_status_t biz_jwk_load(apr_pool_t *pool, const char *jwk_json, biz_jwk **out);
 const char *biz_jwk_kid(const biz_jwk *key);
 /* The public part alone, as an element of a JWK set: kty, crv, x, y, kid, use "sig", alg. */
 biz_json *biz_jwk_public(apr_pool_t *pool, const biz_jwk *key);

@@ -229,6 +229,14 @@ static const char *format_with(apr_pool_t *pool, UDate when, const char *locale,
     return ok(e) ? apr_pstrdup(pool, out) : NULL;
 }
 
+/* ICU counts in milliseconds; those before 1970 are rounded down too. */
+static UDate date_of(apr_time_t t)
+{
+    apr_time_t ms = t / 1000 - (t % 1000 < 0);
+
+    return (UDate)ms;
+}
+
 /* The zone's offset from UTC at that moment, in minutes; 0 where ICU does not know. */
 static int32_t offset_minutes(UDate when, const UChar *zone)
 {
@@ -262,7 +270,7 @@ int biz_zone_minute(apr_time_t t, const char *zone)
     int64_t minute;
 
     name_to_uchars(biz_zone_is_known(zone) ? zone : "UTC", zone_id, ZONE_MAX);
-    minute = apr_time_sec(t) / 60 + offset_minutes((UDate)(t / 1000), zone_id);
+    minute = apr_time_sec(t) / 60 + offset_minutes(date_of(t), zone_id);
     return (int)((minute % 1440 + 1440) % 1440);
 }
 
@@ -298,7 +306,7 @@ static place place_of(apr_pool_t *pool, const char *locale, const char *zone)
 static const char *formatted(const place *p, apr_time_t t, const char *skeleton,
                              const char *plain_english)
 {
-    UDate when = (UDate)(t / 1000 - (t % 1000 < 0));
+    UDate when = date_of(t);
     const char *languages[] = {p->language, "en"}, *text = NULL;
     UChar pattern[PATTERN_MAX];
 
@@ -322,7 +330,7 @@ static const char *clock_of(const place *p, apr_time_t t)
 
 static const char *offset_of(const place *p, apr_time_t t)
 {
-    return offset_text(p->pool, (UDate)(t / 1000 - (t % 1000 < 0)), p->zone_id);
+    return offset_text(p->pool, date_of(t), p->zone_id);
 }
 
 /* "Europe/Berlin, UTC+2", or "UTC". */
@@ -342,6 +350,7 @@ static const char *bracketed(const place *p, apr_time_t from, apr_time_t to)
 {
     int isolate = uloc_isRightToLeft(p->language);
 
+    /* Its other half is below. NOLINTNEXTLINE(misc-misleading-bidirectional) */
     return apr_pstrcat(p->pool, isolate ? " \xe2\x81\xa6(" : " (", zone_shown(p, from, to),
                        isolate ? ")\xe2\x81\xa9" : ")", NULL);
 }

@@ -54,7 +54,7 @@ typedef struct {
 /* 1 where the caller may write the line now; *held gets how many were held back before it. */
 int biz_minute(biz_shared *shared, biz_minute_line line, uint64_t *held);
 /* The same for a line that has its two words elsewhere in shared memory. */
-int biz_minute_of(_Atomic int64_t *last, _Atomic uint64_t *suppressed, uint64_t *held);
+int biz_minute_of(_Atomic int64_t *written, _Atomic uint64_t *suppressed, uint64_t *held);
 
 /* One of `n` places, words that hold 0 or the pid of who has the place; -1 where all are taken.
  * Places of killed processes are found and used again. */

@@ -159,7 +159,7 @@ int biz_time_parse(const char *text, apr_time_t *out)
         *text != '\0') {
         return 0;
     }
-    at = days_of(year, month, day) * 86400 + hour * 3600 + minute * 60 + second - off;
+    at = days_of(year, month, day) * 86400 + (hour * 60 + minute) * INT64_C(60) + second - off;
     if (at < SECOND_MIN || at > SECOND_MAX) {
         return 0;
     }

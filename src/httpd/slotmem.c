@@ -56,7 +56,8 @@ static apr_status_t make(ap_slotmem_instance_t **out, apr_size_t size, unsigned 
         return status;
     *out = apr_pcalloc(life, sizeof(**out));
     /* APR keeps a length in front: slots begin at the next page, so that few lie across two. */
-    (*out)->base = (char *)APR_ALIGN((apr_uintptr_t)apr_shm_baseaddr_get(memory), PAGE);
+    (*out)->base = apr_shm_baseaddr_get(memory);
+    (*out)->base += -(apr_uintptr_t)(*out)->base % PAGE;
     (*out)->in_use = (apr_uint32_t *)(void *)((*out)->base + slots);
     (*out)->size = size;
     (*out)->count = count;

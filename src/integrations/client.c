@@ -84,7 +84,8 @@ int client_retry_after(const apr_table_t *headers)
     while (text[0] == '0' && apr_isdigit(text[1]))
         text++; /* any number of digits will do (RFC 9110) */
     if (!biz_parse_int(text, 0, INT32_MAX, &seconds)) {
-        then = apr_date_parse_http(text);
+        /* A date begins with the name of a day, which APR does not read. */
+        then = apr_isalpha(text[0]) ? apr_date_parse_http(text) : APR_DATE_BAD;
         seconds = then == APR_DATE_BAD ? 0 : apr_time_sec(then - apr_time_now());
     }
     return seconds < 0 ? 0 : seconds > DAY_SECONDS ? DAY_SECONDS : (int)seconds;

@@ -56,7 +56,7 @@ typedef struct {
     _Atomic uint64_t cells[LIMIT_WAYS + 1][LIMIT_CELLS]; /* the last: shared, under the lock */
 } limit_set;
 
-_Static_assert(sizeof(limit_set) == SET_SLOTS * LIMIT_SLOT_BYTES, "a set is eight slots");
+_Static_assert(sizeof(limit_set) / SET_SLOTS == LIMIT_SLOT_BYTES, "a set is eight slots");
 _Static_assert(LIMIT_MAX / LIMIT_CELLS + 1 <= COUNT_MASK, "a cell can count its share");
 
 struct limit_shm {

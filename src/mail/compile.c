@@ -458,6 +458,7 @@ static void put_value(buffer *b, const piece *p, const char *value, fill_into in
         open = "<bdi>";
         shut = "</bdi>";
     } else if (into == INTO_RTL && !is_url_name(p->text) && !is_composed(p->text)) {
+        /* The other half is in `shut`. NOLINTNEXTLINE(misc-misleading-bidirectional) */
         open = "\xe2\x81\xa8";
         shut = "\xe2\x81\xa9";
     }

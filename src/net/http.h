@@ -14,7 +14,7 @@ apr_status_t net_init(apr_pool_t *pool);
  * was lost, and later calls at once. */
 void net_stop(void);
 /* Asked while calls are in flight: 1 ends them likewise. Set once, before threads; or NULL. */
-void net_stop_when(int (*has_to_end)(void));
+void net_stop_when(int (*asked)(void));
 
 /* NULL where net_call() would call this url, else what is wrong: only https, and http where the
  * host is loopback; no user information. */

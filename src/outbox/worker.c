@@ -56,7 +56,7 @@ outbox *outbox_new(apr_pool_t *pool, const biz_env *env, const mail_templates *t
     o->env = env;
     o->templates = templates;
     o->key = key;
-    for (int i = 0; outbox_channels[i] && i < CHANNELS_MAX; i++) {
+    for (int i = 0; i < CHANNELS_MAX && outbox_channels[i]; i++) {
         lane *l = &o->lanes[o->n_lanes++];
 
         l->channel = outbox_channels[i];

@@ -419,19 +419,20 @@ static apr_status_t mongo_counter(store *s, apr_pool_t *pool, const char *name, 
 /* The first of these that nobody else has changed meanwhile; STORE_ENOENT where none is left. Who
  * has lost the first one goes on at any other, or all losers would meet again at the second. */
 static apr_status_t take_one(mongo_call *call, const apr_array_header_t *ids,
-                             const store_plan *plan, modify *how)
+                             const store_plan *plan, const modify *how)
 {
     unsigned n = (unsigned)ids->nelts, start = 0;
     apr_status_t rv = STORE_ENOENT;
 
     for (unsigned i = 0; i < n && rv == STORE_ENOENT; i++) {
         bson_t filter = BSON_INITIALIZER;
+        modify one = *how;
         unsigned at = i == 0 ? 0 : 1 + (start + i) % (n - 1);
 
         mongo_filter(&filter, APR_ARRAY_IDX(ids, at, const char *), plan->conds, plan->n_conds,
                      NULL);
-        how->filter = &filter;
-        rv = find_and_modify(call, how);
+        one.filter = &filter;
+        rv = find_and_modify(call, &one);
         bson_destroy(&filter);
         if (i == 0) {
             biz_random(&start, sizeof(start));

@@ -429,6 +429,7 @@ class H2:
     Answers have .end: "ended", or the code of a reset."""
 
     def __init__(self, server):
+        server.must_speak_http2()
         self.socket = socket.create_connection(("127.0.0.1", server.port), 30)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))

@@ -144,7 +144,8 @@ static void a_refused_key_is_not_used_again(void **state)
     web.answer = STATUS("500 X", "");
     CALL(.host = CLIENT_STRIPE);
     assert_non_null(strstr(log_text, "BZ0801: "));
-    lines = web.requests = 0;
+    lines = 0;
+    web.requests = 0;
     web.answer = STATUS("401 X", "");
     assert_int_equal(CALL(.host = CLIENT_STRIPE, .tries = 3, .harmless = 1), CLIENT_MISCONFIGURED);
     assert_int_equal(web.requests, 1);

@@ -49,8 +49,8 @@ static void test_texts_that_are_no_code(void **state)
                                         "05047",
                                         "0504711",
                                         "050472",
-                                        "\xef\xbc\x90"
-                                        "50471",
+                                        ("\xef\xbc\x90"
+                                         "50471"),
                                         "abcdef",
                                         " 50471",
                                         "05047\n"};
