@@ -254,13 +254,13 @@ uninstall:
 
 C_FILES = mod_bizapi.c $(wildcard src/*.[ch] src/*/*.[ch] tests/*/*.[ch])
 SHELL_FILES = $(shell grep -lE '^\#!/bin/(ba)?sh' .ci/* conf/quickstart/* tests/* tests/*/* 2>/dev/null)
-# What make test asks too (tests/lint/test_tools.py), where clang-tidy leaves its analyzer out, and
-# clang itself, whose warnings clang-tidy has.
+# What make test asks too (tests/lint/test_tools.py), and a whole build by clang, whose warnings
+# clang-tidy has.
 lint:
 	@conf/quickstart/deps lint
 	@$(SUBMAKE) B=build/lint/gcc CC=gcc WERROR=1 all tests
 	@$(SUBMAKE) B=build/lint/clang CC=clang WERROR=1 all tests
-	@$(SUBMAKE) B=build/lint/gcc CC=gcc WERROR=1 TIDY_OPTIONS= check-format check-shell check-cppcheck check-tidy
+	@$(SUBMAKE) B=build/lint/gcc CC=gcc WERROR=1 check-format check-shell check-cppcheck check-tidy
 
 check-format:
 	$(SAY)
@@ -277,7 +277,6 @@ check-cppcheck:
 	    --suppressions-list=tests/cppcheck.supp --cppcheck-build-dir=$(B)/cppcheck -Isrc mod_bizapi.c src
 
 # A file that has passed is looked at again when it was compiled again. Of tests only the warnings count.
-TIDY_OPTIONS = --checks=-clang-analyzer-*
 TIDY_TESTS = --checks='-*,clang-diagnostic-*,bugprone-suspicious-semicolon'
 # On its standard error it counts what it does not show.
 TIDY = mkdir -p $(@D) && clang-tidy --quiet $(1) $(2) -- $(filter-out -MMD -MP,$(CFLAGS_ALL)) $(INC_AP) $(3) \
@@ -285,7 +284,7 @@ TIDY = mkdir -p $(@D) && clang-tidy --quiet $(1) $(2) -- $(filter-out -MMD -MP,$
 check-tidy: $(patsubst %.o,%.tidy,$(LIB_OBJ) $(MOD_OBJ) $(CLI_OBJ)) $(addsuffix .tidy,$(TESTS))
 $(B)/%.tidy: $(B)/%.o .clang-tidy
 	$(SAY)
-	$(Q)$(call TIDY,$(TIDY_OPTIONS),$*.c,)
+	$(Q)$(call TIDY,,$*.c,)
 $(addsuffix .tidy,$(TESTS)): $(B)/%.tidy: $(B)/% .clang-tidy
 	$(SAY)
 	$(Q)$(call TIDY,$(TIDY_TESTS),$(wildcard $(patsubst %,tests/%/$(@F:.tidy=.c),unit conformance fuzz)),-Itests/fuzz)
