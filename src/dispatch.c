@@ -41,18 +41,20 @@ static biz_code identify(biz_req *req, biz_reply *reply)
     return auth_permit(req, reply, req->route->who);
 }
 
-/* What staff and admins did without a word of the handler's own about it. */
-static void note_act(biz_req *req, const biz_reply *reply)
+/* What staff and admins ask for, in the store before it is done: whatever becomes of it, and of the
+ * worker that does it, it is known who wanted it. */
+static biz_code note_act(biz_req *req, biz_reply *reply)
 {
     biz_json *details;
 
-    if ((req->route->who != BIZ_STAFF && req->route->who != BIZ_ADMIN) || req->audited ||
-        reply->code != BIZ_OK || !strcmp(req->route->method, "GET"))
-        return;
+    if ((req->route->who != BIZ_STAFF && req->route->who != BIZ_ADMIN) ||
+        !strcmp(req->route->method, "GET") || (req->route->flags & BIZ_ACTS))
+        return BIZ_OK;
     details = biz_json_object(req->pool);
     biz_json_set_str(details, "method", req->route->method);
     biz_json_set_str(details, "path", req->path);
     audit_note(req, "staff_act", NULL, biz_json_text(req->pool, details, NULL));
+    return audit_commit(req, reply);
 }
 
 void biz_dispatch(biz_req *req, biz_reply *reply)
@@ -64,9 +66,9 @@ void biz_dispatch(biz_req *req, biz_reply *reply)
         identify(req, reply) == BIZ_OK &&
         idempotency_begin(req, reply, &idem, &replayed) == BIZ_OK && !replayed) {
         /* After the key: who repeats a request whose answer was lost has used its work up. */
-        if (!(req->route->flags & BIZ_WORK) || work_check(req, reply) == BIZ_OK)
+        if ((!(req->route->flags & BIZ_WORK) || work_check(req, reply) == BIZ_OK) &&
+            note_act(req, reply) == BIZ_OK)
             req->route->handler(req, reply);
-        note_act(req, reply);
         audit_commit(req, reply);
         idempotency_end(req, reply, &idem);
     } else {

@@ -17,7 +17,7 @@ biz_code health_live(biz_req *req, biz_reply *reply)
 
 biz_code health_ready(biz_req *req, biz_reply *reply)
 {
-    apr_status_t status = store_ping(req->env->store, req->pool);
+    apr_status_t status = store_is_ready(req->env->store, req->pool);
 
     return status == APR_SUCCESS ? say(req, reply, "ready") : biz_fail_store(req, reply, status);
 }

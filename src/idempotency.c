@@ -1,7 +1,7 @@
 /* idempotency.c: see idempotency.h. A key belongs to a route and a caller. Its document is inserted
  * before the work (who inserts, works), holds a lease of one minute while the work runs, and the
  * answer afterwards. A worker that was killed leaves a lease that ends: the next try works again,
- * on handlers that are safe to repeat by the unique keys they insert under. */
+ * on handlers that know their own work by req->once. */
 #include "idempotency.h"
 
 #include <string.h>
@@ -101,6 +101,7 @@ biz_code idempotency_begin(biz_req *req, biz_reply *reply, idempotency *idem, in
     store_set_str(doc, IDEM_STATE, "running");
     store_set_time(doc, IDEM_LEASE_UNTIL, req->now + apr_time_from_sec(LEASE_SECONDS));
     store_set_time(doc, IDEM_EXPIRES_AT, req->now + apr_time_from_sec(KEEP_HOURS * 3600));
+    req->once = biz_sha256_hex(req->pool, apr_pstrcat(req->pool, idem->id, " ", hash, NULL));
     status = store_insert(req->env->store, req->pool, doc, NULL);
     if (status == STORE_EEXIST)
         return seen_before(req, reply, idem, hash, replayed);

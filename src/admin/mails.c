@@ -10,7 +10,7 @@
 #include "mail/render.h"
 #include "outbox/outbox.h"
 
-enum { VALUE_CHARS = 2000 };
+enum { VALUE_CHARS = 2000, SAMPLES_AN_HOUR = 20 /* to one address */ };
 
 static int is_one_of(const mail_templates *templates, const char *name)
 {
@@ -104,14 +104,47 @@ biz_code admin_mail_preview(biz_req *req, biz_reply *reply)
     return BIZ_OK;
 }
 
+/* Whose inbox it is need not like so many of them. Seconds to wait, 0: none. */
+static apr_status_t wait_for_sample(biz_req *req, int *seconds)
+{
+    const apr_time_t hour = apr_time_from_sec(3600);
+    store_cond conds[] = {STORE_EQ_STR(OUTBOX_RECIPIENT, biz_field_str(req, "to")),
+                          STORE_EQ_STR(OUTBOX_KIND, OUTBOX_SAMPLE),
+                          STORE_GT_TIME(STORE_CREATED_AT, req->now - hour)};
+    store_query query = {.coll = COLL_OUTBOX,
+                         .index = "outbox_recipient",
+                         .conds = conds,
+                         .n_conds = STORE_COUNT_OF(conds),
+                         .limit = SAMPLES_AN_HOUR};
+    apr_array_header_t *rows;
+    apr_status_t status = store_find(req->env->store, req->pool, &query, &rows, NULL);
+
+    *seconds = 0;
+    if (status == APR_SUCCESS && rows->nelts == SAMPLES_AN_HOUR)
+        *seconds =
+            (int)apr_time_sec(store_time(APR_ARRAY_IDX(rows, 0, store_doc *), STORE_CREATED_AT) +
+                              hour - req->now) +
+            1;
+    return status;
+}
+
 biz_code admin_mail_test(biz_req *req, biz_reply *reply)
 {
     const char *name = apr_table_get(req->params, "name");
     biz_json *data = biz_json_object(req->pool);
     apr_status_t status;
+    int wait;
 
     if (!is_one_of(req->env->templates, name))
         return biz_fail(reply, BIZ_NOT_FOUND, NULL, NULL);
+    status = wait_for_sample(req, &wait);
+    if (status != APR_SUCCESS)
+        return biz_fail_store(req, reply, status);
+    if (wait > 0) {
+        biz_fail(reply, BIZ_RATE_LIMITED, NULL, NULL);
+        reply->retry_after = wait;
+        return reply->code;
+    }
     biz_json_set_str(data, "name", name);
     biz_json_set_str(data, "locale", biz_field_str(req, "locale"));
     status =

@@ -178,7 +178,6 @@ static audit_event *event_of(biz_req *req, const char *name, const char *user_id
     event->request_id = req->id;
     event->details = details;
     event->at = req->now;
-    req->audited = 1;
     return event;
 }
 
@@ -189,15 +188,6 @@ void audit_note(biz_req *req, const char *name, const char *user_id, const char 
     while (*end != NULL)
         end = &(*end)->next;
     *end = event_of(req, name, user_id, details);
-}
-
-apr_status_t audit_write(biz_req *req, const char *name, const char *user_id, const char *details,
-                         const char *once)
-{
-    audit_event *event = event_of(req, name, user_id, details);
-
-    event->once = once;
-    return audit_append(req->env->audit, req->pool, event);
 }
 
 const char *audit_detail(apr_pool_t *pool, const char *name, const char *value)

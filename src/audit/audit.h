@@ -42,12 +42,9 @@ typedef struct audit_event {
 void audit_note(biz_req *req, const char *name, const char *user_id, const char *details);
 /* {"name": "value"}, the details of most events. */
 const char *audit_detail(apr_pool_t *pool, const char *name, const char *value);
-/* The same, in the store before this returns: for what must not happen without its row, though the
- * server is killed just after it. `once` as in audit_event. */
-apr_status_t audit_write(biz_req *req, const char *name, const char *user_id, const char *details,
-                         const char *once);
-/* Commits what was noted; nothing to do for most requests. STORE_UNAVAILABLE in the reply where the
- * store did not take it, whatever the reply said before. */
+/* Commits what was noted; nothing to do for most requests. The dispatcher does so at the end; a
+ * handler before a change that must not be there without these rows. STORE_UNAVAILABLE in the reply
+ * where the store did not take them, whatever the reply said before. */
 biz_code audit_commit(biz_req *req, biz_reply *reply);
 
 /* ---- elsewhere ---- */

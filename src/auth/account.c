@@ -1,8 +1,10 @@
-/* account.c: see account.h. Ends sessions by raising the user's session_epoch, which every session
- * carries from its login on: one document, one atomic change, no walk over sessions. */
+/* account.c: see account.h. Called by handlers and bizapictl. */
 #include "account.h"
 
 #include <string.h>
+#include <apr_strings.h>
+
+#include "outbox/outbox.h"
 
 enum { REMOVE_BATCH = 100 };
 
@@ -33,6 +35,45 @@ store_doc *account_make(apr_pool_t *pool, const account_new *account)
     return user;
 }
 
+apr_status_t account_set_id(const biz_req *req, store_doc *user)
+{
+    const char *id = apr_psprintf(req->pool, "usr_0%.25s", req->once != NULL ? req->once : "");
+    store_doc *there;
+    apr_status_t status;
+
+    if (req->once == NULL)
+        return APR_SUCCESS;
+    status = store_get(req->env->store, req->pool, COLL_USERS, id, &there);
+    if (status == STORE_ENOENT || (status == APR_SUCCESS && !strcmp(store_str(there, USER_EMAIL),
+                                                                    store_str(user, USER_EMAIL))))
+        store_doc_set_id(user, id);
+    return status == STORE_ENOENT ? APR_SUCCESS : status;
+}
+
+apr_status_t account_insert(const biz_req *req, const char *mail, store_doc **user, int *is_new)
+{
+    store *s = req->env->store;
+    const char *id = store_doc_id(*user);
+    outbox_message row = {.channel = OUTBOX_MAIL,
+                          .kind = mail,
+                          .recipient = store_str(*user, USER_EMAIL),
+                          .user_id = id,
+                          .unique_key = apr_pstrcat(req->pool, mail, " ", id, NULL)};
+    store_doc *own;
+    apr_status_t status = outbox_add(s, req->pool, &row);
+
+    *is_new = 0;
+    if (status == APR_SUCCESS || status == STORE_EEXIST)
+        status = store_insert(s, req->pool, *user, NULL);
+    *is_new = status == APR_SUCCESS;
+    if (status != STORE_EEXIST || req->once == NULL)
+        return status;
+    if (store_get(s, req->pool, COLL_USERS, id, &own) != APR_SUCCESS)
+        return STORE_EEXIST;
+    *user = own;
+    return APR_SUCCESS;
+}
+
 apr_status_t account_find(store *s, apr_pool_t *pool, const char *email, store_doc **user)
 {
     store_cond conds[] = {STORE_EQ_STR(USER_EMAIL, email)};
@@ -43,45 +84,6 @@ apr_status_t account_find(store *s, apr_pool_t *pool, const char *email, store_d
                          .limit = 1};
 
     return store_find_one(s, pool, &query, user);
-}
-
-apr_status_t account_set_password(store *s, apr_pool_t *pool, const char *user_id, const char *hash,
-                                  store_doc **after)
-{
-    store_change changes[] = {STORE_SET_STR(USER_PASSWORD_HASH, hash),
-                              STORE_SET_TIME(USER_PASSWORD_CHANGED_AT, apr_time_now()),
-                              STORE_INC_INT(USER_SESSION_EPOCH, 1)};
-
-    return store_update(s, pool, COLL_USERS, user_id, NULL, 0, changes, STORE_COUNT_OF(changes),
-                        after);
-}
-
-apr_status_t account_set_role(store *s, apr_pool_t *pool, const char *user_id, const char *role,
-                              store_doc **after)
-{
-    store_change changes[] = {STORE_SET_STR(USER_ROLE, role), STORE_INC_INT(USER_SESSION_EPOCH, 1)};
-
-    return store_update(s, pool, COLL_USERS, user_id, NULL, 0, changes, STORE_COUNT_OF(changes),
-                        after);
-}
-
-apr_status_t account_set_disabled(store *s, apr_pool_t *pool, const char *user_id, int disabled,
-                                  store_doc **after)
-{
-    store_change changes[] = {STORE_SET_BOOL(USER_DISABLED, disabled),
-                              STORE_INC_INT(USER_SESSION_EPOCH, 1)};
-
-    return store_update(s, pool, COLL_USERS, user_id, NULL, 0, changes, STORE_COUNT_OF(changes),
-                        after);
-}
-
-apr_status_t account_end_sessions(store *s, apr_pool_t *pool, const char *user_id,
-                                  store_doc **after)
-{
-    store_change changes[] = {STORE_INC_INT(USER_SESSION_EPOCH, 1)};
-
-    return store_update(s, pool, COLL_USERS, user_id, NULL, 0, changes, STORE_COUNT_OF(changes),
-                        after);
 }
 
 static apr_status_t remove_all(store *s, apr_pool_t *pool, const store_query *query)

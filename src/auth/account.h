@@ -22,18 +22,17 @@ int account_role_is_known(const char *role); /* customer, staff, admin */
 /* A document ready for store_insert(). */
 store_doc *account_make(apr_pool_t *pool, const account_new *account);
 
+/* Under an Idempotency-Key the id follows from the request, so that a repeat after a kill finds the
+ * account that it has made itself. */
+apr_status_t account_set_id(const biz_req *req, store_doc *user);
+/* Inserts it, the row of the mail `mail` (OUTBOX_...) about it first: a user without it would wait
+ * for a mail that never comes, while a row without a user is dropped by the outbox. APR_SUCCESS and
+ * *is_new 0: this very request has made it before, and *user is what is there. STORE_EEXIST: the
+ * address is taken. */
+apr_status_t account_insert(const biz_req *req, const char *mail, store_doc **user, int *is_new);
+
 /* By normalised address. STORE_ENOENT. */
 apr_status_t account_find(store *s, apr_pool_t *pool, const char *email, store_doc **user);
-
-/* Each of these ends every session of the user with the same atomic change. `after` may be NULL. */
-apr_status_t account_set_password(store *s, apr_pool_t *pool, const char *user_id, const char *hash,
-                                  store_doc **after);
-apr_status_t account_set_role(store *s, apr_pool_t *pool, const char *user_id, const char *role,
-                              store_doc **after);
-apr_status_t account_set_disabled(store *s, apr_pool_t *pool, const char *user_id, int disabled,
-                                  store_doc **after);
-apr_status_t account_end_sessions(store *s, apr_pool_t *pool, const char *user_id,
-                                  store_doc **after);
 
 /* Removes what the store has of a user beside the user's own document, and of the address:
  * sessions, factors, links, devices for push, mails. Half done, it can be done again. What the

@@ -72,10 +72,14 @@ static int is_origin_of(const char *origin, const char *url)
     return !strncmp(url, origin, len) && (url[len] == '\0' || url[len] == '/');
 }
 
+/* Where browsers reach us by https, a page that came by http may be anybody's on the way, also one
+ * of this very host: behind a proxy that ends TLS our own origin looks like that. */
 static int is_ours(const biz_req *req, const char *origin)
 {
     const biz_settings *settings = req->env->settings;
 
+    if (is_https(settings->public_url) && !is_https(origin))
+        return 0;
     return !strcmp(origin, req->origin) || is_origin_of(origin, settings->frontend_url) ||
            is_origin_of(origin, settings->public_url) ||
            (cors_allowed(settings->origins, origin) &&

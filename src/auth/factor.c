@@ -14,7 +14,6 @@
 #include "core/totp.h"
 #include "keys.h"
 #include "lockout.h"
-#include "notice.h"
 #include "outbox/outbox.h"
 
 enum { SETTLE_TRIES = 8, PROVE_TRIES = 4, PASSKEYS_LOOK = 100, CODES_LOOK = 100 };
@@ -22,12 +21,6 @@ enum { SETTLE_TRIES = 8, PROVE_TRIES = 4, PASSKEYS_LOOK = 100, CODES_LOOK = 100 
 static const char code_signs[] = "0123456789abcdefghjkmnpqrstvwxyz"; /* Crockford's base 32 */
 
 #define MINUTES(n) apr_time_from_sec((n)*60)
-
-void factor_tell(biz_req *req, const char *user_id, const char *event)
-{
-    audit_note(req, apr_pstrcat(req->pool, "authn_", event, NULL), user_id, NULL);
-    notice_tell(req, user_id, event, NULL);
-}
 
 /* ---- fresh ---- */
 
@@ -110,23 +103,28 @@ biz_code factor_check_lock(const biz_req *req, biz_reply *reply, const store_doc
     return reply->code;
 }
 
-/* One more wrong code, counted under the same condition under which a right one is accepted. What
- * others have just counted is read again; once the ten are full, this one is refused with them. */
-static apr_status_t count_wrong(const biz_req *req, const store_doc *user, store_doc **after)
+/* One more wrong code, counted under the very count that was read, so that the tenth knows that it
+ * is. What others have just counted is read again; once the ten are full, this one is refused with
+ * them. *locks: it was the tenth. */
+static apr_status_t count_wrong(const act_by *by, const biz_req *req, const store_doc *user,
+                                int *locks, store_doc **after)
 {
+    const act told = {.event = "authn_" NOTICE_FACTOR_LOCKED, .notice = NOTICE_FACTOR_LOCKED};
     apr_status_t status = STORE_ECOND;
     store_doc *now = NULL;
 
     *after = NULL;
     while (status == STORE_ECOND && lock_left(req, user) == 0) {
-        int over = store_int(user, USER_FACTOR_FAILURES) >= FACTOR_TRIES;
-        store_cond conds[] = {factor_may_try(user)};
+        int64_t failures = store_int(user, USER_FACTOR_FAILURES);
+        int is_none = store_is_null(user, USER_FACTOR_FAILURES), over = failures >= FACTOR_TRIES;
+        store_cond conds[] = {{USER_FACTOR_FAILURES, STORE_EQ, {.null = is_none, .i = failures}}};
         store_change changes[] = {
             {USER_FACTOR_FAILURES, over ? STORE_SET : STORE_INC, STORE_V_INT(1)},
             STORE_SET_TIME(USER_FACTOR_FAILED_AT, req->now)};
 
-        status = store_update(req->env->store, req->pool, COLL_USERS, store_doc_id(user), conds,
-                              STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes), after);
+        *locks = failures == FACTOR_TRIES - 1;
+        status = act_update(by, COLL_USERS, by->user_id, conds, STORE_COUNT_OF(conds), changes,
+                            STORE_COUNT_OF(changes), &told, (size_t)*locks, after);
         if (status == STORE_ECOND && store_get(req->env->store, req->pool, COLL_USERS,
                                                store_doc_id(user), &now) == APR_SUCCESS)
             user = now;
@@ -138,20 +136,24 @@ static apr_status_t count_wrong(const biz_req *req, const store_doc *user, store
 
 biz_code factor_wrong(biz_req *req, biz_reply *reply, const store_doc *user)
 {
-    const char *id = store_doc_id(user);
+    const act_by by = act_by_caller(req, store_doc_id(user));
     store_doc *after;
-    apr_status_t status = count_wrong(req, user, &after);
+    apr_status_t status;
+    int locks = 0;
 
+    audit_note(req, "authn_factor_fail", by.user_id, NULL);
+    if (audit_commit(req, reply) != BIZ_OK)
+        return reply->code;
+    status = count_wrong(&by, req, user, &locks, &after);
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
-    audit_note(req, "authn_factor_fail", id, NULL);
-    lockout_tell(req, id);
-    if (after != NULL && store_int(after, USER_FACTOR_FAILURES) == FACTOR_TRIES) {
+    lockout_tell(req, by.user_id);
+    if (after != NULL && locks) {
         biz_log(BIZ_LOG_WARN, 0,
                 BZ(0531) "%d wrong codes for %s, the last from %s: the second factor is locked for "
                          "%d minutes and its user is told by mail; somebody knows the password",
-                FACTOR_TRIES, id, req->address, FACTOR_LOCK_MINUTES);
-        factor_tell(req, id, NOTICE_FACTOR_LOCKED);
+                FACTOR_TRIES, by.user_id, req->address, FACTOR_LOCK_MINUTES);
+        (void)act_tell(&by, &after);
     }
     return biz_fail(reply, BIZ_INVALID_CODE, NULL, NULL);
 }
@@ -160,12 +162,14 @@ biz_code factor_wrong(biz_req *req, biz_reply *reply, const store_doc *user)
 
 static biz_code prove_code(biz_req *req, biz_reply *reply, const char *code, store_doc **user)
 {
-    store *s = req->env->store;
+    const act_by by = act_by_caller(req, store_doc_id(*user));
+    const act told = {.event = "authn_factor_success",
+                      .details = audit_detail(req->pool, "by", "app")};
     apr_status_t status = APR_SUCCESS;
     int tries;
 
     for (tries = 0; tries < PROVE_TRIES && status == APR_SUCCESS; tries++) {
-        const char *id = store_doc_id(*user), *secret = factor_open(req, *user, USER_TOTP_SECRET);
+        const char *secret = factor_open(req, *user, USER_TOTP_SECRET);
         int64_t last = store_int(*user, USER_TOTP_LAST_STEP), step;
 
         if (factor_check_lock(req, reply, *user) != BIZ_OK)
@@ -184,14 +188,16 @@ static biz_code prove_code(biz_req *req, biz_reply *reply, const char *code, sto
             store_change changes[] = {STORE_SET_INT(USER_TOTP_LAST_STEP, step),
                                       STORE_SET_INT(USER_FACTOR_FAILURES, 0)};
 
-            status = store_update(s, req->pool, COLL_USERS, id, conds, STORE_COUNT_OF(conds),
-                                  changes, STORE_COUNT_OF(changes), user);
-            if (status == APR_SUCCESS)
-                return BIZ_OK;
+            status = act_update(&by, COLL_USERS, by.user_id, conds, STORE_COUNT_OF(conds), changes,
+                                STORE_COUNT_OF(changes), &told, 1, user);
+        }
+        if (status == APR_SUCCESS) {
+            (void)act_tell(&by, user);
+            return BIZ_OK;
         }
         /* Somebody was faster: look at what is there now. */
         if (status == STORE_ECOND)
-            status = store_get(s, req->pool, COLL_USERS, id, user);
+            status = store_get(req->env->store, req->pool, COLL_USERS, by.user_id, user);
     }
     return status == APR_SUCCESS ? biz_fail(reply, BIZ_INVALID_CODE, NULL, NULL)
                                  : biz_fail_store(req, reply, status);
@@ -223,6 +229,10 @@ static biz_code prove_recovery(biz_req *req, biz_reply *reply, const char *code,
 {
     store *s = req->env->store;
     const char *set = store_str(*user, USER_RECOVERY_SET), *id = store_doc_id(*user);
+    const act_by by = act_by_caller(req, id);
+    const act acts[] = {{.event = "authn_" NOTICE_RECOVERY_USED, .notice = NOTICE_RECOVERY_USED},
+                        {.event = "authn_factor_success",
+                         .details = audit_detail(req->pool, "by", "recovery code")}};
     store_cond by_code[] = {
         STORE_EQ_STR(RECOVERY_CODE, code_mac(req, id, code_normal(req->pool, code)))};
     store_query query = {.coll = COLL_RECOVERY_CODES,
@@ -243,8 +253,9 @@ static biz_code prove_recovery(biz_req *req, biz_reply *reply, const char *code,
          (set == NULL || strcmp(store_str(found, RECOVERY_SET), set) != 0)))
         return factor_wrong(req, reply, *user);
     if (status == APR_SUCCESS)
-        status = store_update(s, req->pool, COLL_RECOVERY_CODES, store_doc_id(found), unused,
-                              STORE_COUNT_OF(unused), use, STORE_COUNT_OF(use), NULL);
+        status = act_update(&by, COLL_RECOVERY_CODES, store_doc_id(found), unused,
+                            STORE_COUNT_OF(unused), use, STORE_COUNT_OF(use), acts,
+                            STORE_COUNT_OF(acts), &found);
     if (status == STORE_ECOND) /* used before: no guess either */
         return biz_fail(reply, BIZ_INVALID_CODE, NULL, NULL);
     if (status == APR_SUCCESS)
@@ -252,7 +263,7 @@ static biz_code prove_recovery(biz_req *req, biz_reply *reply, const char *code,
                               user);
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
-    factor_tell(req, id, NOTICE_RECOVERY_USED);
+    (void)act_tell(&by, &found);
     return BIZ_OK;
 }
 
@@ -263,11 +274,8 @@ biz_code factor_prove(biz_req *req, biz_reply *reply, store_doc **user)
     if ((code == NULL) == (recovery == NULL))
         return biz_fail(reply, BIZ_VALIDATION_FAILED, "code",
                         "Either code or recovery_code is required.");
-    if ((code != NULL ? prove_code(req, reply, code, user)
-                      : prove_recovery(req, reply, recovery, user)) == BIZ_OK)
-        audit_note(req, "authn_factor_success", store_doc_id(*user),
-                   audit_detail(req->pool, "by", code != NULL ? "app" : "recovery code"));
-    return reply->code;
+    return code != NULL ? prove_code(req, reply, code, user)
+                        : prove_recovery(req, reply, recovery, user);
 }
 
 /* ---- recovery codes ---- */
@@ -309,8 +317,10 @@ apr_status_t recovery_make(const biz_req *req, const store_doc *user, const char
     return status;
 }
 
-apr_status_t recovery_renew(biz_req *req, store_doc **user, biz_json **codes)
+apr_status_t recovery_renew(const act_by *by, const biz_req *req, store_doc **user, int first,
+                            biz_json **codes)
 {
+    const act told = {.event = "authn_" NOTICE_RECOVERY_RENEWED, .notice = NOTICE_RECOVERY_RENEWED};
     const char *set;
     /* Of two who renew at once one wins, for it may remove the other's. */
     store_cond conds[] = {STORE_EQ_BOOL(USER_MFA_ENABLED, 1),
@@ -320,8 +330,8 @@ apr_status_t recovery_renew(biz_req *req, store_doc **user, biz_json **codes)
     if (status == APR_SUCCESS) {
         store_change changes[] = {STORE_SET_STR(USER_RECOVERY_SET, set)};
 
-        status = store_update(req->env->store, req->pool, COLL_USERS, store_doc_id(*user), conds,
-                              STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes), user);
+        status = act_update(by, COLL_USERS, by->user_id, conds, STORE_COUNT_OF(conds), changes,
+                            STORE_COUNT_OF(changes), &told, first ? 0 : 1, user);
     }
     if (status == APR_SUCCESS)
         recovery_tidy(req, *user);
@@ -381,7 +391,8 @@ static apr_status_t codes_remove(store *s, apr_pool_t *pool, const char *user_id
         for (i = removed = 0; status == APR_SUCCESS && i < docs->nelts; i++) {
             const store_doc *code = APR_ARRAY_IDX(docs, i, store_doc *);
 
-            if (is_of_set(code, keep))
+            /* One that has something to tell yet is no good any more, and goes another time. */
+            if (is_of_set(code, keep) || !store_is_null(code, RECOVERY_UNTOLD))
                 continue;
             status = remove_one(s, pool, COLL_RECOVERY_CODES, code);
             removed++;
@@ -445,24 +456,40 @@ apr_status_t factor_settle(store *s, apr_pool_t *pool, const char *user_id, stor
     return status == STORE_ECOND ? STORE_EUNAVAIL : status;
 }
 
-apr_status_t factor_clear(store *s, apr_pool_t *pool, const char *user_id)
+apr_status_t factor_any(const act_by *by, const store_doc *user, int *any)
+{
+    apr_array_header_t *passkeys;
+    apr_status_t status = passkeys_of(by->store, by->pool, store_doc_id(user), &passkeys);
+
+    *any = status == APR_SUCCESS &&
+           (passkeys->nelts > 0 || store_bool(user, USER_MFA_ENABLED) ||
+            !store_is_null(user, USER_TOTP_SECRET) || !store_is_null(user, USER_TOTP_PENDING));
+    return status;
+}
+
+/* The word of it goes with the first step: who is killed in between has said so, and does it again.
+ */
+apr_status_t factor_clear(const act_by *by, const act *told, store_doc **user)
 {
     store_change changes[] = {STORE_SET_NULL(USER_TOTP_SECRET), STORE_SET_NULL(USER_TOTP_PENDING),
                               STORE_SET_NULL(USER_RECOVERY_SET),
-                              STORE_SET_INT(USER_FACTOR_FAILURES, 0)};
+                              STORE_SET_INT(USER_FACTOR_FAILURES, 0),
+                              STORE_INC_INT(USER_SESSION_EPOCH, 1)};
     apr_array_header_t *passkeys;
-    apr_status_t status;
+    apr_status_t status = act_update(by, COLL_USERS, by->user_id, NULL, 0, changes,
+                                     STORE_COUNT_OF(changes), told, 1, user);
     int i;
 
     do {
-        status = passkeys_of(s, pool, user_id, &passkeys);
+        if (status == APR_SUCCESS)
+            status = passkeys_of(by->store, by->pool, by->user_id, &passkeys);
         for (i = 0; status == APR_SUCCESS && i < passkeys->nelts; i++)
-            status = remove_one(s, pool, COLL_PASSKEYS, APR_ARRAY_IDX(passkeys, i, store_doc *));
+            status = remove_one(by->store, by->pool, COLL_PASSKEYS,
+                                APR_ARRAY_IDX(passkeys, i, store_doc *));
     } while (status == APR_SUCCESS && passkeys->nelts == PASSKEYS_LOOK);
     if (status == APR_SUCCESS)
-        status = store_update(s, pool, COLL_USERS, user_id, NULL, 0, changes,
-                              STORE_COUNT_OF(changes), NULL);
+        status = codes_remove(by->store, by->pool, by->user_id, NULL);
     if (status == APR_SUCCESS)
-        status = codes_remove(s, pool, user_id, NULL);
-    return status == APR_SUCCESS ? factor_settle(s, pool, user_id, NULL) : status;
+        status = factor_settle(by->store, by->pool, by->user_id, user);
+    return status == APR_SUCCESS ? act_tell(by, user) : status;
 }

@@ -7,6 +7,7 @@
 #ifndef BIZ_FACTOR_H
 #define BIZ_FACTOR_H
 
+#include "act.h"
 #include "core/biz.h"
 #include "store/store.h"
 
@@ -49,9 +50,11 @@ const char *factor_open(const biz_req *req, const store_doc *user, store_fid fie
  * array of texts to be shown once. */
 apr_status_t recovery_make(const biz_req *req, const store_doc *user, const char **set,
                            biz_json **codes);
-/* The same, and makes it the user's. STORE_ECOND where there is no factor any more, or
- * somebody else renewed them just now. */
-apr_status_t recovery_renew(biz_req *req, store_doc **user, biz_json **codes);
+/* The same, and makes it the user's, which it tells; not where it is the `first`, which comes with
+ * a factor that is told. The caller ends it with act_tell(). STORE_ECOND where there is no factor
+ * any more, or somebody else renewed them just now. */
+apr_status_t recovery_renew(const act_by *by, const biz_req *req, store_doc **user, int first,
+                            biz_json **codes);
 /* How many of the user's set are left. */
 apr_status_t recovery_left(const biz_req *req, const store_doc *user, int *left);
 /* Removes what does not belong to the user's present set. Failure does no harm. */
@@ -66,11 +69,10 @@ apr_status_t factor_passkeys(const biz_req *req, const char *user_id, apr_array_
  * do so at once. *user (may be NULL) is the document after it. */
 apr_status_t factor_settle(store *s, apr_pool_t *pool, const char *user_id, store_doc **user);
 
-/* Removes every factor of a user: for operators, when somebody lost everything. */
-apr_status_t factor_clear(store *s, apr_pool_t *pool, const char *user_id);
-
-/* Tells the user by mail, and the audit, what was done (NOTICE_..., "authn_..."). That the mail
- * could not be queued is logged. */
-void factor_tell(biz_req *req, const char *user_id, const char *event);
+/* Whether there is anything to remove. */
+apr_status_t factor_any(const act_by *by, const store_doc *user, int *any);
+/* Removes every factor of a user and ends every session, and tells so; half done, it can be done
+ * again. *user is the document after it. */
+apr_status_t factor_clear(const act_by *by, const act *told, store_doc **user);
 
 #endif

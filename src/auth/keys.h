@@ -33,6 +33,12 @@ typedef struct biz_keys {
     const char *jwks_id;                    /* their SHA-256 in hexadecimal */
 } biz_keys;
 
+/* Whether what the key at that place has signed may be accepted now. */
+static inline int keys_is_accepted(const biz_keys *keys, int i, apr_time_t now)
+{
+    return keys->ends == NULL || keys->ends[i] == 0 || now < keys->ends[i];
+}
+
 /* Reads the folder, making it and what is missing in it first. Lives as long as the pool. On
  * failure *why is a sentence that names the path. */
 apr_status_t biz_keys_open(apr_pool_t *pool, const char *state_dir, biz_keys **out,

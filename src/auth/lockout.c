@@ -11,7 +11,6 @@
 #include "device.h"
 #include "hash.h"
 #include "limit/limit.h"
-#include "notice.h"
 #include "outbox/outbox.h"
 
 /* Every turn of a lost race is one that somebody else has won, and only the free tries can be won.
@@ -238,7 +237,19 @@ static void tell_owner(const biz_req *req, const lockout *l, const lockout_count
     const char *key = apr_psprintf(req->pool, NOTICE_ACCOUNT_LOCKED " %s %" APR_INT64_T_FMT, c->id,
                                    (apr_int64_t)apr_time_as_msec(c->since));
 
-    notice_tell_once(req, l->email, NOTICE_ACCOUNT_LOCKED, key);
+    outbox_message mail = {
+        .channel = OUTBOX_MAIL,
+        .kind = OUTBOX_NOTICE,
+        .recipient = l->email,
+        .unique_key = key,
+        .data = outbox_notice_data(req->pool, NOTICE_ACCOUNT_LOCKED, req->address, NULL)};
+    apr_status_t status = outbox_add(req->env->store, req->pool, &mail);
+
+    if (status != APR_SUCCESS && status != STORE_EEXIST)
+        biz_log(BIZ_LOG_WARN, status,
+                BZ(0534) "the notice \"" NOTICE_ACCOUNT_LOCKED "\" to %s could not be queued; the "
+                         "next wrong password tries again",
+                biz_mask_email(req->pool, l->email));
 }
 
 void lockout_failed(biz_req *req, const lockout *l, const char *user_id)
@@ -272,9 +283,11 @@ static apr_status_t forget(store *s, apr_pool_t *pool, const char *id)
     return status == STORE_ENOENT ? APR_SUCCESS : status;
 }
 
-apr_status_t lockout_clear_user(store *s, apr_pool_t *pool, const store_doc *user)
+apr_status_t lockout_clear_user(const act_by *by, const act *told, store_doc **user)
 {
-    store_cond conds[] = {STORE_EQ_STR(LOCKOUT_USER_ID, store_doc_id(user))};
+    store *s = by->store;
+    apr_pool_t *pool = by->pool;
+    store_cond conds[] = {STORE_EQ_STR(LOCKOUT_USER_ID, by->user_id)};
     store_query query = {.coll = COLL_LOCKOUTS,
                          .index = "lockouts_user",
                          .conds = conds,
@@ -282,18 +295,19 @@ apr_status_t lockout_clear_user(store *s, apr_pool_t *pool, const store_doc *use
                          .limit = 100};
     store_change codes[] = {STORE_SET_INT(USER_FACTOR_FAILURES, 0)};
     apr_array_header_t *docs;
-    apr_status_t status = forget(s, pool, id_of(pool, "account", store_str(user, USER_EMAIL)));
+    apr_status_t status = act_update(by, COLL_USERS, by->user_id, NULL, 0, codes, 1, told,
+                                     told != NULL ? 1 : 0, user);
     int i;
 
+    if (status == APR_SUCCESS)
+        status = forget(s, pool, id_of(pool, "account", store_str(*user, USER_EMAIL)));
     do {
         if (status == APR_SUCCESS)
             status = store_find(s, pool, &query, &docs, NULL);
         for (i = 0; status == APR_SUCCESS && i < docs->nelts; i++)
             status = forget(s, pool, store_doc_id(APR_ARRAY_IDX(docs, i, store_doc *)));
     } while (status == APR_SUCCESS && docs->nelts == query.limit);
-    if (status == APR_SUCCESS)
-        status = store_update(s, pool, COLL_USERS, store_doc_id(user), NULL, 0, codes, 1, NULL);
-    return status;
+    return status == APR_SUCCESS ? act_tell(by, user) : status;
 }
 
 apr_status_t lockout_clear_address(store *s, apr_pool_t *pool, const char *address)

@@ -13,6 +13,7 @@
 #ifndef BIZ_LOCKOUT_H
 #define BIZ_LOCKOUT_H
 
+#include "act.h"
 #include "core/biz.h"
 #include "store/store.h"
 
@@ -59,8 +60,9 @@ biz_code lockout_prove_own(biz_req *req, biz_reply *reply, const char *field);
  * for fail2ban (conf/fail2ban): never change it. */
 void lockout_tell(const biz_req *req, const char *who);
 
-/* For staff and bizapictl: as if nothing had happened. An account with its codes, or an address. */
-apr_status_t lockout_clear_user(store *s, apr_pool_t *pool, const store_doc *user);
+/* For staff and bizapictl: as if nothing had happened. An account with its codes, or an address.
+ * `told` NULL: nobody is told. *user is the document after it. */
+apr_status_t lockout_clear_user(const act_by *by, const act *told, store_doc **user);
 /* STORE_EINVAL where the text is no address. */
 apr_status_t lockout_clear_address(store *s, apr_pool_t *pool, const char *address);
 

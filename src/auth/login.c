@@ -3,6 +3,7 @@
 #include "auth.h"
 
 #include "account.h"
+#include "act.h"
 #include "audit/audit.h"
 #include "cookie.h"
 #include "core/str.h"
@@ -115,12 +116,14 @@ biz_code auth_logout(biz_req *req, biz_reply *reply)
 
 biz_code auth_logout_all(biz_req *req, biz_reply *reply)
 {
-    apr_status_t status =
-        account_end_sessions(req->env->store, req->pool, store_doc_id(req->user), NULL);
+    const act_by by = act_by_caller(req, store_doc_id(req->user));
+    const act told = {.event = "session_ended", .details = audit_detail(req->pool, "which", "all")};
+    store_change changes[] = {STORE_INC_INT(USER_SESSION_EPOCH, 1)};
+    apr_status_t status = act_update(&by, COLL_USERS, by.user_id, NULL, 0, changes,
+                                     STORE_COUNT_OF(changes), &told, 1, &req->user);
 
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
-    audit_note(req, "session_ended", store_doc_id(req->user),
-               audit_detail(req->pool, "which", "all"));
+    (void)act_tell(&by, &req->user);
     return signed_out(req, reply);
 }

@@ -5,13 +5,14 @@
 #include <string.h>
 
 #include "account.h"
+#include "act.h"
 #include "agent.h"
 #include "audit/audit.h"
+#include "core/str.h"
 #include "factor.h"
 #include "hash.h"
 #include "keys.h"
 #include "lockout.h"
-#include "notice.h"
 #include "outbox/outbox.h"
 #include "session.h"
 #include "store/page.h"
@@ -36,6 +37,7 @@ biz_code auth_me_change(biz_req *req, biz_reply *reply)
 {
     const char *if_match = req->header(req, "If-Match");
     store_cond conds[] = {{STORE_VERSION, STORE_EQ, STORE_V_INT(store_doc_version(req->user))}};
+    const act_by by = act_by_caller(req, store_doc_id(req->user));
     store_change changes[4];
     store_doc *after = NULL;
     apr_status_t status;
@@ -51,49 +53,65 @@ biz_code auth_me_change(biz_req *req, biz_reply *reply)
     take_field(req, "timezone", USER_TIMEZONE, changes, &n);
     if (n == 0)
         return auth_me(req, reply);
-    status = store_update(req->env->store, req->pool, COLL_USERS, store_doc_id(req->user), conds,
-                          if_match != NULL ? 1 : 0, changes, n, &after);
+    status = act_update(&by, COLL_USERS, store_doc_id(req->user), conds, if_match != NULL ? 1 : 0,
+                        changes, n, &(act){.event = "user_updated"}, 1, &after);
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
+    (void)act_tell(&by, &after);
     req->user = after;
-    audit_note(req, "user_updated", store_doc_id(after), NULL);
     return auth_me(req, reply);
 }
 
 /* The password changes under the condition that it is still the one that was checked, and that
- * nobody has ended all sessions since; the session that asks goes on in the new epoch, all others
- * end. */
+ * nobody has ended all sessions since; the session that asks goes on in the new epoch, by the same
+ * step, all others end. That it is listed there is a second one. */
 static apr_status_t replace_password(biz_req *req, const char *hash)
 {
-    store *s = req->env->store;
+    const act_by by = act_by_caller(req, store_doc_id(req->user));
+    const act told = {.event = "authn_password_change", .notice = NOTICE_PASSWORD_CHANGED};
     store_cond conds[] = {
         STORE_EQ_STR(USER_PASSWORD_HASH, store_str(req->user, USER_PASSWORD_HASH)),
         STORE_EQ_INT(USER_SESSION_EPOCH, store_int(req->user, USER_SESSION_EPOCH))};
-    store_change changes[] = {STORE_SET_STR(USER_PASSWORD_HASH, hash),
-                              STORE_SET_TIME(USER_PASSWORD_CHANGED_AT, req->now),
-                              STORE_INC_INT(USER_SESSION_EPOCH, 1)};
+    store_change changes[] = {
+        STORE_SET_STR(USER_PASSWORD_HASH, hash), STORE_SET_TIME(USER_PASSWORD_CHANGED_AT, req->now),
+        STORE_SET_STR(USER_PASSWORD_BY, req->once),
+        STORE_SET_STR(
+            USER_KEPT_SESSION,
+            session_kept(req->pool, req->session, store_int(req->user, USER_SESSION_EPOCH) + 1)),
+        STORE_INC_INT(USER_SESSION_EPOCH, 1)};
     store_doc *after;
     apr_status_t status =
-        store_update(s, req->pool, COLL_USERS, store_doc_id(req->user), conds,
-                     STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes), &after);
+        act_update(&by, COLL_USERS, store_doc_id(req->user), conds, STORE_COUNT_OF(conds), changes,
+                   STORE_COUNT_OF(changes), &told, 1, &after);
 
     if (status == APR_SUCCESS) {
         store_change stay[] = {STORE_SET_INT(SESSION_EPOCH, store_int(after, USER_SESSION_EPOCH))};
         store_cond alive[] = {STORE_IS_NULL(SESSION_REVOKED_AT)};
-        status = store_update(s, req->pool, COLL_SESSIONS, store_doc_id(req->session), alive,
-                              STORE_COUNT_OF(alive), stay, STORE_COUNT_OF(stay), NULL);
+        status = store_update(req->env->store, req->pool, COLL_SESSIONS, store_doc_id(req->session),
+                              alive, STORE_COUNT_OF(alive), stay, STORE_COUNT_OF(stay), NULL);
         /* Ended in between: the password is changed all the same. */
         if (status == STORE_ECOND || status == STORE_ENOENT)
             status = APR_SUCCESS;
+        (void)act_tell(&by, &after);
     }
     return status;
 }
 
+static biz_code password_changed(biz_req *req, biz_reply *reply)
+{
+    reply->data = biz_json_object(req->pool);
+    biz_json_set_str(reply->data, "status", "password_changed");
+    return BIZ_OK;
+}
+
 biz_code auth_change_password(biz_req *req, biz_reply *reply)
 {
-    const char *hash;
+    const char *hash, *by = store_str(req->user, USER_PASSWORD_BY);
     apr_status_t status;
 
+    /* This very request has done it, and its worker was killed. */
+    if (req->once != NULL && by != NULL && biz_same_text(req->once, by))
+        return password_changed(req, reply);
     if (lockout_prove_own(req, reply, "current_password") != BIZ_OK) {
         if (reply->code == BIZ_INVALID_CREDENTIALS) {
             audit_note(req, "authn_password_change_fail", store_doc_id(req->user), NULL);
@@ -108,13 +126,8 @@ biz_code auth_change_password(biz_req *req, biz_reply *reply)
     status = replace_password(req, hash);
     if (status == STORE_ECOND)
         return biz_fail(reply, BIZ_CONFLICT, NULL, NULL);
-    if (status != APR_SUCCESS)
-        return biz_fail_store(req, reply, status);
-    audit_note(req, "authn_password_change", store_doc_id(req->user), NULL);
-    notice_tell(req, store_doc_id(req->user), NOTICE_PASSWORD_CHANGED, NULL);
-    reply->data = biz_json_object(req->pool);
-    biz_json_set_str(reply->data, "status", "password_changed");
-    return BIZ_OK;
+    return status == APR_SUCCESS ? password_changed(req, reply)
+                                 : biz_fail_store(req, reply, status);
 }
 
 static biz_json *session_json(biz_req *req, const store_doc *session)
@@ -158,20 +171,22 @@ biz_code auth_session_end(biz_req *req, biz_reply *reply)
 }
 
 /* A JWK set (RFC 7517 section 5) for those who verify our tokens by a library, and the envelope of
- * the contract around it: both find what they look for. */
+ * the contract around it: both find what they look for. A key whose last token has ended is not in
+ * it any more, though the server has not been restarted since. */
 biz_code auth_jwks(biz_req *req, biz_reply *reply)
 {
-    const char *text = req->env->keys->jwks_json;
-    size_t position;
-    biz_json *envelope = biz_json_object(req->pool);
-    biz_json *set;
+    const biz_keys *keys = req->env->keys;
+    biz_json *envelope = biz_json_object(req->pool), *set = biz_json_object(req->pool);
+    biz_json *list = biz_json_array(req->pool);
+    int i;
 
-    if (biz_json_parse(req->pool, text, strlen(text), BIZ_JSON_DEPTH, &set, &position) !=
-        APR_SUCCESS)
-        return biz_fail(reply, BIZ_INTERNAL, NULL, NULL);
+    for (i = 0; keys->jwks[i] != NULL; i++)
+        if (keys_is_accepted(keys, i, req->now))
+            biz_json_add(list, biz_jwk_public(req->pool, keys->jwks[i]));
+    biz_json_set(set, "keys", list);
     biz_json_set_bool(envelope, "success", 1);
     biz_json_set(envelope, "data", set);
-    biz_json_set(envelope, "keys", biz_json_get(set, "keys"));
+    biz_json_set(envelope, "keys", list);
     reply->raw = biz_json_text(req->pool, envelope, &reply->raw_len);
     reply->raw_type = "application/json";
     return BIZ_OK;

@@ -122,6 +122,9 @@ biz_code auth_reauthenticate(biz_req *req, biz_reply *reply)
     const char *password = biz_field_str(req, "password");
     store_change changes[] = {STORE_SET_TIME(SESSION_PROVED_AT, req->now)};
     store_cond conds[] = {STORE_IS_NULL(SESSION_REVOKED_AT)};
+    const act_by by = act_by_caller(req, store_doc_id(req->user));
+    const act told = {.event = "authn_reauthenticate"};
+    store_doc *session;
     apr_status_t status;
 
     if (biz_field_str(req, "credential") != NULL) {
@@ -136,13 +139,14 @@ biz_code auth_reauthenticate(biz_req *req, biz_reply *reply)
         if (lockout_prove_own(req, reply, "password") != BIZ_OK)
             return reply->code;
     }
-    status = store_update(req->env->store, req->pool, COLL_SESSIONS, store_doc_id(req->session),
-                          conds, STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes), NULL);
+    status =
+        act_update(&by, COLL_SESSIONS, store_doc_id(req->session), conds, STORE_COUNT_OF(conds),
+                   changes, STORE_COUNT_OF(changes), &told, 1, &session);
     if (status == STORE_ECOND || status == STORE_ENOENT)
         return biz_fail(reply, BIZ_TOKEN_REVOKED, NULL, NULL);
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
-    audit_note(req, "authn_reauthenticate", store_doc_id(req->user), NULL);
+    (void)act_tell(&by, &session);
     return done(req, reply, "confirmed");
 }
 
@@ -197,8 +201,10 @@ biz_code auth_2fa_setup(biz_req *req, biz_reply *reply)
 
 /* The pending secret becomes the secret, with the step of the code that showed it: that code is
  * used up by this. One atomic change, together with the set of recovery codes. */
-static apr_status_t enable(biz_req *req, int64_t step, const char *set, store_doc **after)
+static apr_status_t enable(const act_by *by, biz_req *req, int64_t step, const char *set,
+                           store_doc **after)
 {
+    const act told = {.event = "authn_" NOTICE_MFA_ENABLED, .notice = NOTICE_MFA_ENABLED};
     const char *pending = store_str(req->user, USER_TOTP_PENDING);
     store_cond conds[] = {STORE_EQ_STR(USER_TOTP_PENDING, pending), STORE_IS_NULL(USER_TOTP_SECRET),
                           STORE_EQ_STR(USER_RECOVERY_SET, store_str(req->user, USER_RECOVERY_SET)),
@@ -208,8 +214,8 @@ static apr_status_t enable(biz_req *req, int64_t step, const char *set, store_do
         STORE_SET_INT(USER_TOTP_LAST_STEP, step), STORE_SET_STR(USER_RECOVERY_SET, set),
         STORE_SET_INT(USER_FACTOR_FAILURES, 0),   STORE_SET_BOOL(USER_MFA_ENABLED, 1)};
 
-    return store_update(req->env->store, req->pool, COLL_USERS, store_doc_id(req->user), conds,
-                        STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes), after);
+    return act_update(by, COLL_USERS, by->user_id, conds, STORE_COUNT_OF(conds), changes,
+                      STORE_COUNT_OF(changes), &told, 1, after);
 }
 
 static biz_code give_codes(biz_req *req, biz_reply *reply, biz_json *codes)
@@ -222,6 +228,7 @@ static biz_code give_codes(biz_req *req, biz_reply *reply, biz_json *codes)
 biz_code auth_2fa_enable(biz_req *req, biz_reply *reply)
 {
     const char *secret = factor_open(req, req->user, USER_TOTP_PENDING), *set;
+    const act_by by = act_by_caller(req, store_doc_id(req->user));
     apr_status_t status;
     store_doc *after;
     biz_json *codes;
@@ -240,13 +247,13 @@ biz_code auth_2fa_enable(biz_req *req, biz_reply *reply)
         return factor_wrong(req, reply, req->user);
     status = recovery_make(req, req->user, &set, &codes);
     if (status == APR_SUCCESS)
-        status = enable(req, step, set, &after);
+        status = enable(&by, req, step, set, &after);
     if (status == STORE_ECOND)
         return biz_fail(reply, BIZ_INVALID_STATE, NULL, NULL);
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
     recovery_tidy(req, after);
-    factor_tell(req, store_doc_id(after), NOTICE_MFA_ENABLED);
+    (void)act_tell(&by, &after);
     return give_codes(req, reply, codes);
 }
 
@@ -255,6 +262,8 @@ biz_code auth_2fa_disable(biz_req *req, biz_reply *reply)
     const char *password = biz_field_str(req, "password");
     store_change changes[] = {STORE_SET_NULL(USER_TOTP_SECRET), STORE_SET_NULL(USER_TOTP_PENDING)};
     store_cond conds[] = {STORE_NOT_NULL(USER_TOTP_SECRET)};
+    const act_by by = act_by_caller(req, store_doc_id(req->user));
+    const act told = {.event = "authn_" NOTICE_MFA_DISABLED, .notice = NOTICE_MFA_DISABLED};
     apr_status_t status;
 
     if (password == NULL ||
@@ -266,8 +275,8 @@ biz_code auth_2fa_disable(biz_req *req, biz_reply *reply)
         return reply->code;
     if (factor_prove(req, reply, &req->user) != BIZ_OK)
         return reply->code;
-    status = store_update(req->env->store, req->pool, COLL_USERS, store_doc_id(req->user), conds,
-                          STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes), NULL);
+    status = act_update(&by, COLL_USERS, by.user_id, conds, STORE_COUNT_OF(conds), changes,
+                        STORE_COUNT_OF(changes), &told, 1, NULL);
     if (status == APR_SUCCESS)
         status = factor_settle(req->env->store, req->pool, store_doc_id(req->user), &req->user);
     if (status == STORE_ECOND)
@@ -275,12 +284,13 @@ biz_code auth_2fa_disable(biz_req *req, biz_reply *reply)
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
     recovery_tidy(req, req->user);
-    factor_tell(req, store_doc_id(req->user), NOTICE_MFA_DISABLED);
+    (void)act_tell(&by, &req->user);
     return done(req, reply, "disabled");
 }
 
 biz_code auth_2fa_recovery_codes(biz_req *req, biz_reply *reply)
 {
+    const act_by by = act_by_caller(req, store_doc_id(req->user));
     apr_status_t status;
     biz_json *codes;
 
@@ -294,11 +304,11 @@ biz_code auth_2fa_recovery_codes(biz_req *req, biz_reply *reply)
     } else if (factor_prove(req, reply, &req->user) != BIZ_OK) {
         return reply->code;
     }
-    status = recovery_renew(req, &req->user, &codes);
+    status = recovery_renew(&by, req, &req->user, 0, &codes);
     if (status == STORE_ECOND)
         return biz_fail(reply, BIZ_INVALID_STATE, NULL, NULL);
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
-    factor_tell(req, store_doc_id(req->user), NOTICE_RECOVERY_RENEWED);
+    (void)act_tell(&by, &req->user);
     return give_codes(req, reply, codes);
 }

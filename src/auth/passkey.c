@@ -222,6 +222,8 @@ biz_code auth_passkey_register_verify(biz_req *req, biz_reply *reply)
     const biz_json *credential = biz_json_get(req->json, "credential");
     const char *name = biz_field_str(req, "name");
     store_doc *passkey = store_doc_new(req->pool, COLL_PASSKEYS);
+    const act_by by = act_by_caller(req, store_doc_id(req->user));
+    const act told = {.event = "authn_" NOTICE_PASSKEY_ADDED, .notice = NOTICE_PASSKEY_ADDED};
     apr_array_header_t *passkeys;
     biz_json *codes = NULL;
     apr_status_t status;
@@ -237,15 +239,16 @@ biz_code auth_passkey_register_verify(biz_req *req, biz_reply *reply)
     store_set_int(passkey, PASSKEY_SIGN_COUNT, key.sign_count);
     store_set_str(passkey, PASSKEY_TRANSPORTS, transports_of(req->pool, credential));
     store_set_str(passkey, PASSKEY_NAME, name != NULL ? name : "Passkey");
+    act_carry(&by, passkey, &told, 1);
     status = store_insert(req->env->store, req->pool, passkey, NULL);
     if (status == APR_SUCCESS)
         status = factor_settle(req->env->store, req->pool, store_doc_id(req->user), &req->user);
     /* The first factor brings the way back in for the day it is lost. */
     if (status == APR_SUCCESS && store_is_null(req->user, USER_RECOVERY_SET))
-        status = recovery_renew(req, &req->user, &codes);
+        status = recovery_renew(&by, req, &req->user, 1, &codes);
     if (status != APR_SUCCESS && status != STORE_ECOND)
         return biz_fail_store(req, reply, status);
-    factor_tell(req, store_doc_id(req->user), NOTICE_PASSKEY_ADDED);
+    (void)act_tell(&by, &passkey);
     reply->status = 201;
     reply->data = biz_json_object(req->pool);
     biz_json_set(reply->data, "passkey", passkey_json(req, passkey));
@@ -280,20 +283,28 @@ static apr_status_t find_passkey(biz_req *req, const char *credential_id, store_
 }
 
 /* Section 7.2, step 21: a counter that does not grow tells of a copy, unless there is none. */
-static apr_status_t count_use(biz_req *req, const store_doc *passkey, int64_t count)
+static apr_status_t count_use(biz_req *req, store_doc *passkey, int64_t count)
 {
+    const act_by by = act_by_caller(req, store_str(passkey, PASSKEY_USER_ID));
+    const act told = {.event = "authn_factor_success",
+                      .details = audit_detail(req->pool, "by", "passkey")};
     int counts = count != 0 || store_int(passkey, PASSKEY_SIGN_COUNT) != 0;
     store_cond conds[] = {{PASSKEY_SIGN_COUNT, counts ? STORE_LT : STORE_EQ, STORE_V_INT(count)}};
     store_change changes[] = {STORE_SET_INT(PASSKEY_SIGN_COUNT, count),
                               STORE_SET_TIME(PASSKEY_LAST_USED_AT, req->now)};
 
-    return store_update(req->env->store, req->pool, COLL_PASSKEYS, store_doc_id(passkey), conds,
-                        STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes), NULL);
+    apr_status_t status =
+        act_update(&by, COLL_PASSKEYS, store_doc_id(passkey), conds, STORE_COUNT_OF(conds), changes,
+                   STORE_COUNT_OF(changes), &told, 1, &passkey);
+
+    if (status == APR_SUCCESS)
+        (void)act_tell(&by, &passkey);
+    return status;
 }
 
 /* Uses up the challenge and counts. */
-static biz_code settle_use(biz_req *req, biz_reply *reply, const ticket *t,
-                           const store_doc *passkey, int64_t count)
+static biz_code settle_use(biz_req *req, biz_reply *reply, const ticket *t, store_doc *passkey,
+                           int64_t count)
 {
     const char *owner = store_str(passkey, PASSKEY_USER_ID);
     apr_status_t status = ticket_use(req, t);
@@ -311,10 +322,7 @@ static biz_code settle_use(biz_req *req, biz_reply *reply, const ticket *t,
     }
     if (status == STORE_ENOENT)
         return refused(req, reply, owner, "it is not known here");
-    if (status != APR_SUCCESS)
-        return biz_fail_store(req, reply, status);
-    audit_note(req, "authn_factor_success", owner, audit_detail(req->pool, "by", "passkey"));
-    return BIZ_OK;
+    return status == APR_SUCCESS ? BIZ_OK : biz_fail_store(req, reply, status);
 }
 
 /* The passkey that the field `credential` proves to be here. `user_id`: it must be theirs; NULL:
@@ -404,13 +412,20 @@ biz_code auth_passkeys(biz_req *req, biz_reply *reply)
 
 biz_code auth_passkey_remove(biz_req *req, biz_reply *reply)
 {
-    store_cond conds[] = {STORE_EQ_STR(PASSKEY_USER_ID, store_doc_id(req->user))};
+    const act_by by = act_by_caller(req, store_doc_id(req->user));
+    const act told = {.event = "authn_" NOTICE_PASSKEY_REMOVED, .notice = NOTICE_PASSKEY_REMOVED};
+    store_cond conds[] = {STORE_EQ_STR(PASSKEY_USER_ID, by.user_id)};
+    /* It is nobody's from here on and nothing finds it any more; told, it goes. */
+    store_change changes[] = {STORE_SET_NULL(PASSKEY_USER_ID),
+                              STORE_SET_NULL(PASSKEY_CREDENTIAL_ID)};
+    store_doc *passkey;
     apr_status_t status;
 
     if (factor_demand_fresh(req, reply) != BIZ_OK)
         return reply->code;
-    status = store_delete(req->env->store, req->pool, COLL_PASSKEYS,
-                          apr_table_get(req->params, "id"), conds, STORE_COUNT_OF(conds));
+    status =
+        act_update(&by, COLL_PASSKEYS, apr_table_get(req->params, "id"), conds,
+                   STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes), &told, 1, &passkey);
     if (status == STORE_ECOND || status == STORE_ENOENT)
         return biz_fail(reply, BIZ_NOT_FOUND, NULL, NULL);
     if (status == APR_SUCCESS)
@@ -418,7 +433,7 @@ biz_code auth_passkey_remove(biz_req *req, biz_reply *reply)
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
     recovery_tidy(req, req->user);
-    factor_tell(req, store_doc_id(req->user), NOTICE_PASSKEY_REMOVED);
+    (void)act_tell(&by, &passkey);
     reply->data = biz_json_object(req->pool);
     biz_json_set_str(reply->data, "status", "removed");
     return BIZ_OK;

@@ -3,7 +3,10 @@
  * gets by mail is found out later, by the outbox. */
 #include "auth.h"
 
+#include <apr_strings.h>
+
 #include "account.h"
+#include "act.h"
 #include "audit/audit.h"
 #include "core/crypto.h"
 #include "core/str.h"
@@ -23,36 +26,43 @@ static biz_code verification_sent(biz_req *req, biz_reply *reply, int status)
 
 biz_code auth_register(biz_req *req, biz_reply *reply)
 {
-    store *s = req->env->store;
     account_new account = {.email = biz_field_str(req, "email"),
                            .typed = biz_json_str(req->json, "email"),
                            .name = biz_field_str(req, "name"),
                            .phone = biz_field_str(req, "phone"),
                            .locale = biz_field_str(req, "locale"),
                            .timezone = biz_field_str(req, "timezone")};
+    act told = {.event = "user_created"};
     store_doc *user;
     apr_status_t status;
     int64_t refused;
-    int made;
+    act_by by;
+    int made, is_taken;
 
+    told.details = audit_detail(req->pool, "email", biz_mask_email(req->pool, account.email));
     work_count(req);
     if (auth_hash_new(req, reply, "password", biz_field_str(req, "password"), account.email,
                       account.name, &account.password_hash) != BIZ_OK)
         return reply->code;
     user = account_make(req->pool, &account);
-    /* The mail's row comes first: a user without it would wait for a mail that never comes, while
-     * a row without a user is dropped by the outbox. It finds out by the id whose address it is. */
-    status = outbox_put(s, req->pool, OUTBOX_REGISTER, account.email, store_doc_id(user), NULL);
-    if (status == APR_SUCCESS)
-        status = store_insert(s, req->pool, user, NULL);
-    made = status == APR_SUCCESS;
-    /* A refused insert commits nothing; the counter's commit makes up for the time of it. */
-    if (status == STORE_EEXIST)
-        status = store_counter(s, req->pool, "register_address_taken", 1, &refused);
+    status = account_set_id(req, user);
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
-    audit_note(req, made ? "user_created" : "user_create_fail", made ? store_doc_id(user) : NULL,
-               audit_detail(req->pool, "email", biz_mask_email(req->pool, account.email)));
+    by = act_by_caller(req, store_doc_id(user));
+    act_carry(&by, user, &told, 1);
+    status = account_insert(req, OUTBOX_REGISTER, &user, &made);
+    is_taken = status == STORE_EEXIST;
+    /* A refused insert commits nothing; the counter's commit makes up for the time of it. */
+    if (is_taken)
+        status = store_counter(req->env->store, req->pool, "register_address_taken", 1, &refused);
+    if (status != APR_SUCCESS)
+        return biz_fail_store(req, reply, status);
+    /* One row in both cases, and no further step: the background job empties what the user carries.
+     */
+    if (made)
+        (void)act_write(&by, user);
+    else if (is_taken)
+        audit_note(req, "user_create_fail", NULL, told.details);
     return verification_sent(req, reply, 201);
 }
 
@@ -60,26 +70,28 @@ biz_code auth_register(biz_req *req, biz_reply *reply)
  * still works. The address must still be the one that it was mailed to. */
 static apr_status_t confirm(biz_req *req, const store_doc *token)
 {
-    store *s = req->env->store;
+    const act_by by = act_by_caller(req, store_str(token, VERIFY_USER_ID));
     store_cond same[] = {STORE_EQ_STR(USER_EMAIL, store_str(token, VERIFY_EMAIL))};
     store_change verified[] = {STORE_SET_BOOL(USER_EMAIL_VERIFIED, 1)};
     store_cond unused[] = {STORE_EQ_BOOL(VERIFY_USED, 0),
                            STORE_GT_TIME(VERIFY_EXPIRES_AT, req->now)};
     store_change use[] = {STORE_SET_BOOL(VERIFY_USED, 1), STORE_SET_TIME(VERIFY_USED_AT, req->now)};
+    store_doc *user;
     apr_status_t status;
 
     if (store_bool(token, VERIFY_USED) || store_time(token, VERIFY_EXPIRES_AT) <= req->now)
         return STORE_ECOND;
-    status = store_update(s, req->pool, COLL_USERS, store_str(token, VERIFY_USER_ID), same, 1,
-                          verified, 1, NULL);
+    status = act_update(&by, COLL_USERS, by.user_id, same, 1, verified, 1,
+                        &(act){.event = "user_email_verified"}, 1, &user);
     if (status == APR_SUCCESS)
-        status = store_update(s, req->pool, COLL_VERIFY_TOKENS, store_doc_id(token), unused,
-                              STORE_COUNT_OF(unused), use, STORE_COUNT_OF(use), NULL);
+        status = store_update(req->env->store, req->pool, COLL_VERIFY_TOKENS, store_doc_id(token),
+                              unused, STORE_COUNT_OF(unused), use, STORE_COUNT_OF(use), NULL);
+    if (status == APR_SUCCESS)
+        (void)act_tell(&by, &user);
     return status;
 }
 
-static biz_code confirmed(biz_req *req, biz_reply *reply, apr_status_t status,
-                          const store_doc *token, biz_code otherwise)
+static biz_code confirmed(biz_req *req, biz_reply *reply, apr_status_t status, biz_code otherwise)
 {
     if (status == STORE_ENOENT || status == STORE_ECOND)
         return biz_fail(reply, otherwise, NULL, NULL);
@@ -87,7 +99,6 @@ static biz_code confirmed(biz_req *req, biz_reply *reply, apr_status_t status,
         return biz_fail_store(req, reply, status);
     reply->data = biz_json_object(req->pool);
     biz_json_set_str(reply->data, "status", "verified");
-    audit_note(req, "user_email_verified", store_str(token, VERIFY_USER_ID), NULL);
     return BIZ_OK;
 }
 
@@ -103,7 +114,7 @@ static biz_code verify_by_token(biz_req *req, biz_reply *reply, const char *text
 
     if (status == APR_SUCCESS)
         status = confirm(req, token);
-    return confirmed(req, reply, status, token, BIZ_INVALID_TOKEN);
+    return confirmed(req, reply, status, BIZ_INVALID_TOKEN);
 }
 
 /* The newest mail's, while it is fresh. STORE_ENOENT where the code is not its. */
@@ -155,7 +166,7 @@ static biz_code verify_by_code(biz_req *req, biz_reply *reply, const char *email
         lockout_failed(req, &l, user != NULL ? store_doc_id(user) : NULL);
         work_count(req);
     }
-    return confirmed(req, reply, status, token, BIZ_INVALID_CODE);
+    return confirmed(req, reply, status, BIZ_INVALID_CODE);
 }
 
 biz_code auth_verify_email(biz_req *req, biz_reply *reply)
@@ -171,11 +182,23 @@ biz_code auth_verify_email(biz_req *req, biz_reply *reply)
                     "token, or email and code, is required.");
 }
 
+/* A stranger may ask all day: one row a minute for an address. The counter's commit makes up for
+ * the time of a row that is not put in, so that nobody sees whether somebody else has just asked.
+ */
 biz_code auth_resend_verification(biz_req *req, biz_reply *reply)
 {
-    apr_status_t status = outbox_put(req->env->store, req->pool, OUTBOX_RESEND,
-                                     biz_field_str(req, "email"), NULL, NULL);
+    const char *email = biz_field_str(req, "email");
+    outbox_message row = {.channel = OUTBOX_MAIL,
+                          .kind = OUTBOX_RESEND,
+                          .recipient = email,
+                          .unique_key =
+                              apr_psprintf(req->pool, OUTBOX_RESEND " %s %" APR_INT64_T_FMT, email,
+                                           (apr_int64_t)(apr_time_sec(req->now) / 60))};
+    apr_status_t status = outbox_add(req->env->store, req->pool, &row);
+    int64_t times;
 
+    if (status == STORE_EEXIST)
+        status = store_counter(req->env->store, req->pool, "resend_again", 1, &times);
     work_count(req);
     return status == APR_SUCCESS ? verification_sent(req, reply, 200)
                                  : biz_fail_store(req, reply, status);

@@ -5,11 +5,13 @@
  * same because the same is done. The token is made by the outbox, mailed, and kept as a SHA-256. */
 #include "auth.h"
 
+#include <string.h>
+
+#include "act.h"
 #include "audit/audit.h"
 #include "core/crypto.h"
 #include "factor.h"
 #include "hash.h"
-#include "notice.h"
 #include "outbox/outbox.h"
 #include "work.h"
 
@@ -64,16 +66,42 @@ biz_code auth_verify_reset_token(biz_req *req, biz_reply *reply)
 
 /* The password, and in the same change the link that has set it: one winner of all who post the
  * same token at once, and nobody killed in between is left with a link that is used up and a
- * password that is the old one. STORE_ECOND: this link has done so before. */
-static apr_status_t set_password(biz_req *req, const store_doc *token, const char *hash)
+ * password that is the old one. Who has the link reads the mails of its address, where that is
+ * still the account's. STORE_ECOND: this link has done so before. */
+static apr_status_t set_password(const act_by *by, const store_doc *token, const char *hash,
+                                 store_doc **user)
 {
-    store_cond conds[] = {{USER_RESET_BY, STORE_NE, STORE_V_STR(store_doc_id(token))}};
+    const char *address = store_str(token, RESET_EMAIL), *how;
+    int shows = !store_bool(*user, USER_EMAIL_VERIFIED) && address != NULL &&
+                !strcmp(address, store_str(*user, USER_EMAIL));
+    store_cond conds[] = {{USER_RESET_BY, STORE_NE, STORE_V_STR(store_doc_id(token))},
+                          STORE_EQ_STR(USER_EMAIL, store_str(*user, USER_EMAIL))};
     store_change changes[] = {
         STORE_SET_STR(USER_RESET_BY, store_doc_id(token)), STORE_SET_STR(USER_PASSWORD_HASH, hash),
-        STORE_SET_TIME(USER_PASSWORD_CHANGED_AT, req->now), STORE_INC_INT(USER_SESSION_EPOCH, 1)};
+        STORE_SET_TIME(USER_PASSWORD_CHANGED_AT, by->at), STORE_INC_INT(USER_SESSION_EPOCH, 1),
+        STORE_SET_BOOL(USER_EMAIL_VERIFIED, 1)};
+    act acts[] = {{.event = "authn_password_change", .notice = NOTICE_PASSWORD_RESET},
+                  {.event = "user_email_verified"}};
 
-    return store_update(req->env->store, req->pool, COLL_USERS, store_str(token, RESET_USER_ID),
-                        conds, STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes), NULL);
+    how = audit_detail(by->pool, "by", "reset link");
+    acts[0].details = acts[1].details = how;
+    return act_update(by, COLL_USERS, by->user_id, conds, STORE_COUNT_OF(conds), changes,
+                      STORE_COUNT_OF(changes) - !shows, acts, 1 + shows, user);
+}
+
+/* Whoever made the account before anybody had shown that the address is theirs may have been
+ * somebody else, and must keep no way in. Before the link is used up, so that who is killed in
+ * between can use it again. */
+static apr_status_t drop_factors(const act_by *by, store_doc **user)
+{
+    int any = 0;
+    apr_status_t status = APR_SUCCESS;
+
+    if (!store_bool(*user, USER_EMAIL_VERIFIED))
+        status = factor_any(by, *user, &any);
+    return status == APR_SUCCESS && any
+               ? factor_clear(by, &(act){.event = "authn_factors_removed"}, user)
+               : status;
 }
 
 /* For those who look at the link alone. A newer link does the same. */
@@ -87,32 +115,17 @@ static apr_status_t use_token(biz_req *req, const store_doc *token)
                         STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes), NULL);
 }
 
-/* Who has the link reads the mails of its address, where that is still the account's. Whoever made
- * the account before anybody had shown that may have been somebody else, and must keep no way in.
- */
-static apr_status_t mailbox_is_theirs(biz_req *req, const store_doc *token)
-{
-    const char *user_id = store_str(token, RESET_USER_ID);
-    store_cond same[] = {STORE_EQ_STR(USER_EMAIL, store_str(token, RESET_EMAIL))};
-    store_change verified[] = {STORE_SET_BOOL(USER_EMAIL_VERIFIED, 1)};
-    apr_status_t status = factor_clear(req->env->store, req->pool, user_id);
-
-    if (status == APR_SUCCESS)
-        status = store_update(req->env->store, req->pool, COLL_USERS, user_id, same, 1, verified, 1,
-                              NULL);
-    return status == STORE_ECOND ? APR_SUCCESS : status;
-}
-
 biz_code auth_reset_password(biz_req *req, biz_reply *reply)
 {
-    store *s = req->env->store;
     store_doc *token, *user;
     const char *hash;
     apr_status_t status;
+    act_by by;
 
     if (find_token(req, reply, &token) != BIZ_OK)
         return reply->code;
-    status = store_get(s, req->pool, COLL_USERS, store_str(token, RESET_USER_ID), &user);
+    by = act_by_caller(req, store_str(token, RESET_USER_ID));
+    status = store_get(req->env->store, req->pool, COLL_USERS, by.user_id, &user);
     if (status == STORE_ENOENT || (status == APR_SUCCESS && store_bool(user, USER_DISABLED)))
         return biz_fail(reply, BIZ_INVALID_TOKEN, NULL, NULL);
     if (status != APR_SUCCESS)
@@ -121,20 +134,16 @@ biz_code auth_reset_password(biz_req *req, biz_reply *reply)
     if (auth_hash_new(req, reply, "new_password", biz_field_str(req, "new_password"),
                       store_str(user, USER_EMAIL), store_str(user, USER_NAME), &hash) != BIZ_OK)
         return reply->code;
-    status = set_password(req, token, hash);
+    status = drop_factors(&by, &user);
+    if (status == APR_SUCCESS)
+        status = set_password(&by, token, hash, &user);
     if (status == STORE_ENOENT || status == STORE_ECOND)
         return biz_fail(reply, BIZ_INVALID_TOKEN, NULL, NULL);
     if (status == APR_SUCCESS)
         status = use_token(req, token);
-    if (status == STORE_ENOENT || status == STORE_ECOND)
-        status = APR_SUCCESS;
-    if (status == APR_SUCCESS && !store_bool(user, USER_EMAIL_VERIFIED))
-        status = mailbox_is_theirs(req, token);
-    if (status != APR_SUCCESS)
+    if (status != APR_SUCCESS && status != STORE_ENOENT && status != STORE_ECOND)
         return biz_fail_store(req, reply, status);
-    audit_note(req, "authn_password_change", store_doc_id(user),
-               audit_detail(req->pool, "by", "reset link"));
-    notice_tell(req, store_doc_id(user), NOTICE_PASSWORD_RESET, NULL);
+    (void)act_tell(&by, &user);
     reply->data = biz_json_object(req->pool);
     biz_json_set_str(reply->data, "status", "password_changed");
     return BIZ_OK;

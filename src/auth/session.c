@@ -8,25 +8,41 @@
 #include <apr_strings.h>
 
 #include "account.h"
+#include "act.h"
 #include "agent.h"
 #include "audit/audit.h"
 #include "auth.h"
 #include "cookie.h"
 #include "core/crypto.h"
 #include "device.h"
-#include "notice.h"
 #include "outbox/outbox.h"
 #include "token.h"
 
 #define DAYS(n) ((apr_time_t)(n)*24 * 3600 * APR_USEC_PER_SEC)
 enum { RENEW_TRIES = 4, TOUCH_SECONDS = 5 * 60, TOUCH_PAUSE_SECONDS = 60 };
 
+const char *session_kept(apr_pool_t *pool, const store_doc *session, int64_t epoch)
+{
+    return apr_psprintf(pool, "%s@%" APR_INT64_T_FMT, store_doc_id(session), (apr_int64_t)epoch);
+}
+
+/* Of the user's present epoch, or the one that was kept when it began. */
+static int is_of_epoch(const store_doc *session, const store_doc *user)
+{
+    const char *id = store_doc_id(session), *kept = store_str(user, USER_KEPT_SESSION);
+    int64_t epoch = store_int(user, USER_SESSION_EPOCH);
+    size_t len = strlen(id);
+
+    return store_int(session, SESSION_EPOCH) == epoch ||
+           (kept != NULL && !strncmp(kept, id, len) && kept[len] == '@' &&
+            apr_atoi64(kept + len + 1) == epoch);
+}
+
 int session_is_alive(const store_doc *session, const store_doc *user, apr_time_t now)
 {
     return store_is_null(session, SESSION_REVOKED_AT) &&
            store_time(session, SESSION_EXPIRES_AT) > now &&
-           store_time(session, SESSION_IDLE_EXPIRES_AT) > now &&
-           store_int(session, SESSION_EPOCH) == store_int(user, USER_SESSION_EPOCH) &&
+           store_time(session, SESSION_IDLE_EXPIRES_AT) > now && is_of_epoch(session, user) &&
            !store_bool(user, USER_DISABLED);
 }
 
@@ -55,17 +71,19 @@ static biz_code give_tokens(biz_req *req, biz_reply *reply, const store_doc *use
     return BIZ_OK;
 }
 
-/* Before the session is made: a kill in between costs a mail too many, never one too few. */
-static apr_status_t tell_owner(const biz_req *req, const store_doc *user, int64_t failures)
+/* What the owner is told of by mail; the session carries it. *n mails. */
+static apr_status_t owner_is_told(const biz_req *req, const store_doc *user, int64_t failures,
+                                  act acts[2], size_t *n)
 {
     const char *device = agent_words(req->pool, req->user_agent);
     int is_new;
     apr_status_t status = device_is_new(req, user, &is_new);
 
-    if (status == APR_SUCCESS && is_new)
-        status = notice_put(req, store_doc_id(user), NOTICE_NEW_DEVICE, device);
-    if (status == APR_SUCCESS && failures >= SESSION_TELL_FAILURES)
-        status = notice_put(req, store_doc_id(user), NOTICE_AFTER_FAILURES, device);
+    *n = 0;
+    if (is_new)
+        acts[(*n)++] = (act){.notice = NOTICE_NEW_DEVICE, .about = device};
+    if (failures >= SESSION_TELL_FAILURES)
+        acts[(*n)++] = (act){.notice = NOTICE_AFTER_FAILURES, .about = device};
     return status;
 }
 
@@ -73,13 +91,21 @@ biz_code session_start(biz_req *req, biz_reply *reply, const store_doc *user, in
 {
     store_doc *session = store_doc_new(req->pool, COLL_SESSIONS);
     const char *refresh = token_refresh_first(req->pool, req->env->keys, store_doc_id(session));
+    const act_by by = act_by_caller(req, store_doc_id(user));
+    act mails[2];
+    size_t n;
     apr_status_t status;
 
     if (cookie_may_give(req, reply) != BIZ_OK)
         return reply->code;
-    status = tell_owner(req, user, failures);
+    status = owner_is_told(req, user, failures, mails, &n);
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
+    /* That somebody has shown who they are is a fact by now; the session must not be without it. */
+    audit_note(req, "authn_login_success", by.user_id,
+               audit_detail(req->pool, "session_id", store_doc_id(session)));
+    if (audit_commit(req, reply) != BIZ_OK)
+        return reply->code;
     store_set_str(session, SESSION_USER_ID, store_doc_id(user));
     store_set_int(session, SESSION_EPOCH, store_int(user, USER_SESSION_EPOCH));
     store_set_int(session, SESSION_GENERATION, 1);
@@ -92,38 +118,44 @@ biz_code session_start(biz_req *req, biz_reply *reply, const store_doc *user, in
     store_set_str(session, SESSION_LOOK, device_look(req));
     /* Whoever has a second factor gets here by it alone. */
     store_set_bool(session, SESSION_MFA, store_bool(user, USER_MFA_ENABLED));
+    if (n > 0)
+        act_carry(&by, session, mails, n);
     status = store_insert(req->env->store, req->pool, session, NULL);
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
+    (void)act_tell(&by, &session);
     if (give_tokens(req, reply, user, store_doc_id(session), refresh) != BIZ_OK)
         return reply->code;
     biz_json_set_str(reply->data, "device_token", device_token_for(req, store_doc_id(user)));
-    audit_note(req, "authn_login_success", store_doc_id(user),
-               audit_detail(req->pool, "session_id", store_doc_id(session)));
     cookie_give(req, reply, store_doc_id(session));
     return BIZ_OK;
 }
 
-static apr_status_t end_in_store(biz_req *req, const char *session_id, const char *user_id)
+static apr_status_t end_in_store(biz_req *req, const char *session_id, const char *user_id,
+                                 act told)
 {
+    const act_by by = act_by_caller(req, user_id);
     store_cond conds[] = {STORE_EQ_STR(SESSION_USER_ID, user_id),
                           STORE_IS_NULL(SESSION_REVOKED_AT)};
     store_change changes[] = {STORE_SET_TIME(SESSION_REVOKED_AT, req->now)};
+    store_doc *session;
+    apr_status_t status;
 
-    return store_update(req->env->store, req->pool, COLL_SESSIONS, session_id, conds,
-                        STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes), NULL);
+    told.details = audit_detail(req->pool, "session_id", session_id);
+    status = act_update(&by, COLL_SESSIONS, session_id, conds, STORE_COUNT_OF(conds), changes,
+                        STORE_COUNT_OF(changes), &told, 1, &session);
+    if (status == APR_SUCCESS)
+        (void)act_tell(&by, &session);
+    return status;
 }
 
 biz_code session_end(biz_req *req, biz_reply *reply, const char *user_id, const char *session_id)
 {
-    apr_status_t status = end_in_store(req, session_id, user_id);
+    apr_status_t status = end_in_store(req, session_id, user_id, (act){.event = "session_ended"});
 
     if (status == STORE_ENOENT || status == STORE_ECOND)
         return biz_fail(reply, BIZ_NOT_FOUND, NULL, NULL);
-    if (status != APR_SUCCESS)
-        return biz_fail_store(req, reply, status);
-    audit_note(req, "session_ended", user_id, audit_detail(req->pool, "session_id", session_id));
-    return BIZ_OK;
+    return status == APR_SUCCESS ? BIZ_OK : biz_fail_store(req, reply, status);
 }
 
 void session_touch(biz_req *req)
@@ -152,19 +184,13 @@ void session_touch(biz_req *req)
 }
 
 /* Somebody holds a copy of a token of this session: it ends for everyone, its user is told and the
- * audit has it, each once. Mail and row come first: who is killed in between leaves a session that
- * the next try with that token ends, and both are refused then. */
+ * audit has it, each once. */
 static biz_code reused(biz_req *req, biz_reply *reply, const store_doc *session)
 {
     const char *id = store_doc_id(session), *user_id = store_str(session, SESSION_USER_ID);
-    const char *once = apr_pstrcat(req->pool, NOTICE_TOKEN_REUSED " ", id, NULL);
-    apr_status_t status = notice_put_once(req, NULL, user_id, NOTICE_TOKEN_REUSED, once);
+    apr_status_t status = end_in_store(
+        req, id, user_id, (act){.event = "authn_token_reuse", .notice = NOTICE_TOKEN_REUSED});
 
-    if (status == APR_SUCCESS || status == STORE_EEXIST)
-        status = audit_write(req, "authn_token_reuse", user_id,
-                             audit_detail(req->pool, "session_id", id), once);
-    if (status == APR_SUCCESS)
-        status = end_in_store(req, id, user_id);
     if (status == APR_SUCCESS)
         biz_log(BIZ_LOG_WARN, 0,
                 BZ(0504) "a refresh token was used a second time from %s: session %s of %s has "

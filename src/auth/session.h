@@ -23,6 +23,8 @@ void session_touch(biz_req *req);
 /* A session and its user as they are now, whatever their state; STORE_ENOENT. */
 apr_status_t session_load(const biz_req *req, const char *session_id, store_doc **session,
                           store_doc **user);
+/* What the user's document says of the one session that goes on in that epoch. */
+const char *session_kept(apr_pool_t *pool, const store_doc *session, int64_t epoch);
 /* 1 where the session may be used: not ended, not expired, of the user's present epoch. */
 int session_is_alive(const store_doc *session, const store_doc *user, apr_time_t now);
 

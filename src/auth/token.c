@@ -41,8 +41,7 @@ static size_t pairs_accepted(const biz_keys *keys, apr_time_t now)
 {
     size_t n = 0;
 
-    while (keys->jwks[n] != NULL &&
-           (keys->ends == NULL || keys->ends[n] == 0 || now < keys->ends[n]))
+    while (keys->jwks[n] != NULL && keys_is_accepted(keys, (int)n, now))
         n++;
     return n;
 }

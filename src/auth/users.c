@@ -9,11 +9,11 @@
 #include <apr_strings.h>
 
 #include "account.h"
+#include "act.h"
 #include "audit/audit.h"
 #include "core/str.h"
 #include "factor.h"
 #include "lockout.h"
-#include "notice.h"
 #include "outbox/outbox.h"
 
 static biz_json *user_json(apr_pool_t *pool, const store_doc *user)
@@ -90,7 +90,6 @@ biz_code admin_user(biz_req *req, biz_reply *reply)
 
 biz_code admin_user_make(biz_req *req, biz_reply *reply)
 {
-    store *s = req->env->store;
     account_new account = {.email = biz_field_str(req, "email"),
                            .typed = biz_json_str(req->json, "email"),
                            .name = biz_field_str(req, "name"),
@@ -99,21 +98,25 @@ biz_code admin_user_make(biz_req *req, biz_reply *reply)
                            .timezone = biz_field_str(req, "timezone"),
                            .role = biz_field_str(req, "role")};
     store_doc *user = account_make(req->pool, &account);
+    const act told = {.event = "user_created",
+                      .details = audit_detail(req->pool, "role", store_str(user, USER_ROLE))};
     apr_status_t status;
+    act_by by;
+    int is_new;
 
     if (strcmp(store_str(user, USER_ROLE), "customer") != 0 &&
         factor_demand_fresh(req, reply) != BIZ_OK)
         return reply->code;
-    /* The mail's row first, as in register.c: without a user it is dropped. */
-    status = outbox_put(s, req->pool, OUTBOX_INVITATION, account.email, store_doc_id(user), NULL);
+    status = account_set_id(req, user);
+    by = act_by_caller(req, store_doc_id(user));
+    act_carry(&by, user, &told, 1);
     if (status == APR_SUCCESS)
-        status = store_insert(s, req->pool, user, NULL);
+        status = account_insert(req, OUTBOX_INVITATION, &user, &is_new);
     if (status == STORE_EEXIST)
         return biz_fail(reply, BIZ_CONFLICT, "email", "There is an account with this address.");
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
-    audit_note(req, "user_created", store_doc_id(user),
-               audit_detail(req->pool, "role", store_str(user, USER_ROLE)));
+    (void)act_tell(&by, &user);
     reply->status = 201;
     return shown(req, reply, user);
 }
@@ -149,39 +152,63 @@ static biz_code is_last(biz_reply *reply)
                     "This is the last admin. Make another one first.");
 }
 
-static apr_status_t apply(biz_req *req, const store_doc *user, const store_change *changes,
-                          size_t n, store_doc **after)
+/* What is done to an account, and what is told of it. */
+typedef struct {
+    act_by by;
+    store_change changes[16];
+    size_t n;
+    act acts[2];
+    size_t n_acts;
+} edit;
+
+static apr_status_t apply(const edit *e, const store_doc *user, store_doc **after)
 {
     store_cond same[] = {{STORE_VERSION, STORE_EQ, STORE_V_INT(store_doc_version(user))}};
 
-    return store_update(req->env->store, req->pool, COLL_USERS, store_doc_id(user), same, 1,
-                        changes, n, after);
+    return act_update(&e->by, COLL_USERS, e->by.user_id, same, 1, e->changes, e->n, e->acts,
+                      e->n_acts, after);
+}
+
+/* With what there was to tell of it, where nobody has told it yet. */
+static apr_status_t take_back(const edit *e, store_doc **after)
+{
+    store_change back[] = {STORE_SET_STR(USER_ROLE, "admin"), STORE_SET_BOOL(USER_DISABLED, 0),
+                           STORE_SET_NULL(USER_UNTOLD)};
+    store_cond untold[] = {STORE_EQ_STR(USER_UNTOLD, store_str(*after, USER_UNTOLD))};
+    apr_status_t status = store_update(e->by.store, e->by.pool, COLL_USERS, e->by.user_id, untold,
+                                       1, back, STORE_COUNT_OF(back), after);
+
+    return status != STORE_ECOND ? status
+                                 : act_update(&e->by, COLL_USERS, e->by.user_id, NULL, 0, back, 2,
+                                              &(act){.event = "user_change_taken_back"}, 1, after);
 }
 
 /* Changes an account under its version, and takes it back where that took the last admin away. */
-static biz_code change(biz_req *req, biz_reply *reply, const store_doc *user,
-                       const store_change *changes, size_t n, store_doc **after)
+static biz_code change(biz_req *req, biz_reply *reply, const store_doc *user, const edit *e,
+                       store_doc **after)
 {
-    store_change back[] = {STORE_SET_STR(USER_ROLE, "admin"), STORE_SET_BOOL(USER_DISABLED, 0)};
     int was_admin = is_admin(user), has = 1;
     apr_status_t status = APR_SUCCESS;
 
     if (was_admin)
-        status = has_other_admin(req, store_doc_id(user), &has);
+        status = has_other_admin(req, e->by.user_id, &has);
     if (status == APR_SUCCESS)
-        status = apply(req, user, changes, n, after);
+        status = apply(e, user, after);
     if (status == STORE_ECOND && req->header(req, "If-Match") == NULL)
         return biz_fail(reply, BIZ_CONFLICT, NULL, NULL);
     if (status == APR_SUCCESS && was_admin && !is_admin(*after)) {
         if (has)
-            status = has_other_admin(req, store_doc_id(user), &has);
+            status = has_other_admin(req, e->by.user_id, &has);
         if (status == APR_SUCCESS && !has) {
-            status = apply(req, *after, back, STORE_COUNT_OF(back), after);
+            status = take_back(e, after);
             if (status == APR_SUCCESS)
                 return is_last(reply);
         }
     }
-    return status == APR_SUCCESS ? BIZ_OK : biz_fail_store(req, reply, status);
+    if (status != APR_SUCCESS)
+        return biz_fail_store(req, reply, status);
+    (void)act_tell(&e->by, after);
+    return BIZ_OK;
 }
 
 static biz_code matches(biz_req *req, biz_reply *reply, const store_doc *user)
@@ -214,64 +241,57 @@ static size_t plain_changes(biz_req *req, store_change *changes)
     return n;
 }
 
+/* Role and state, which end every session of the account. */
+static void rights(biz_req *req, edit *e, int new_role, int new_state)
+{
+    const char *role = biz_field_str(req, "role");
+    int off = biz_field_bool(req, "disabled", 0);
+
+    if (new_role) {
+        e->changes[e->n++] = (store_change)STORE_SET_STR(USER_ROLE, role);
+        e->acts[e->n_acts++] = (act){.event = "authz_change",
+                                     .details = audit_detail(req->pool, "role", role),
+                                     .notice = NOTICE_ROLE_CHANGED,
+                                     .about = role};
+    }
+    if (new_state) {
+        e->changes[e->n++] = (store_change)STORE_SET_BOOL(USER_DISABLED, off);
+        e->acts[e->n_acts++] = (act){.event = off ? "user_disabled" : "user_enabled"};
+    }
+    if (new_role || new_state)
+        e->changes[e->n++] = (store_change)STORE_INC_INT(USER_SESSION_EPOCH, 1);
+    else
+        e->acts[e->n_acts++] = (act){.event = "user_updated"};
+}
+
 biz_code admin_user_change(biz_req *req, biz_reply *reply)
 {
     const char *role = biz_field_str(req, "role"), *disabled = biz_field_str(req, "disabled");
-    store_change changes[8];
     store_doc *user, *after;
-    int new_role, new_state, off;
-    size_t n;
+    int new_role, new_state;
+    edit e = {.n = 0};
 
     if (load(req, reply, &user) != BIZ_OK || matches(req, reply, user) != BIZ_OK)
         return reply->code;
-    n = plain_changes(req, changes);
-    off = biz_field_bool(req, "disabled", 0);
+    e.by = act_by_caller(req, store_doc_id(user));
+    e.n = plain_changes(req, e.changes);
     new_role = role != NULL && strcmp(role, store_str(user, USER_ROLE)) != 0;
-    new_state = disabled != NULL && off != store_bool(user, USER_DISABLED);
+    new_state =
+        disabled != NULL && biz_field_bool(req, "disabled", 0) != store_bool(user, USER_DISABLED);
     if ((new_role || new_state || account_phone_changes(req, user)) &&
         factor_demand_fresh(req, reply) != BIZ_OK)
         return reply->code;
-    if (new_role)
-        changes[n++] = (store_change)STORE_SET_STR(USER_ROLE, role);
-    if (new_state)
-        changes[n++] = (store_change)STORE_SET_BOOL(USER_DISABLED, off);
-    if (n == 0)
+    if (e.n == 0 && !new_role && !new_state)
         return shown(req, reply, user);
-    if (new_role || new_state)
-        changes[n++] = (store_change)STORE_INC_INT(USER_SESSION_EPOCH, 1);
-    if (change(req, reply, user, changes, n, &after) != BIZ_OK)
-        return reply->code;
-    if (new_role) {
-        audit_note(req, "authz_change", store_doc_id(user), audit_detail(req->pool, "role", role));
-        notice_tell(req, store_doc_id(user), NOTICE_ROLE_CHANGED, role);
-    }
-    if (new_state)
-        audit_note(req, off ? "user_disabled" : "user_enabled", store_doc_id(user), NULL);
-    if (!new_role && !new_state)
-        audit_note(req, "user_updated", store_doc_id(user), NULL);
-    return shown(req, reply, after);
+    rights(req, &e, new_role, new_state);
+    return change(req, reply, user, &e, &after) == BIZ_OK ? shown(req, reply, after) : reply->code;
 }
 
 /* Nothing of the person stays; the id does, for what else refers to it. */
-biz_code admin_user_delete(biz_req *req, biz_reply *reply)
+static apr_status_t empty(const act_by *by, const store_doc *user, store_doc **after)
 {
-    store_doc *user, *after;
-    const char *nobody;
-    int has = 1;
-    apr_status_t status = APR_SUCCESS;
-
-    if (factor_demand_fresh(req, reply) != BIZ_OK || load(req, reply, &user) != BIZ_OK ||
-        matches(req, reply, user) != BIZ_OK)
-        return reply->code;
-    if (is_admin(user))
-        status = has_other_admin(req, store_doc_id(user), &has);
-    if (status != APR_SUCCESS)
-        return biz_fail_store(req, reply, status);
-    if (!has)
-        return is_last(reply);
-    nobody = apr_pstrcat(req->pool, store_doc_id(user), "@deleted.invalid", NULL);
-    store_change first[] = {STORE_SET_BOOL(USER_DISABLED, 1), STORE_INC_INT(USER_SESSION_EPOCH, 1)};
-    store_change changes[] = {STORE_SET_TIME(USER_DELETED_AT, req->now),
+    const char *nobody = apr_pstrcat(by->pool, store_doc_id(user), "@deleted.invalid", NULL);
+    store_change changes[] = {STORE_SET_TIME(USER_DELETED_AT, by->at),
                               STORE_SET_STR(USER_EMAIL, nobody),
                               STORE_SET_STR(USER_EMAIL_TYPED, nobody),
                               STORE_SET_STR(USER_NAME, "Deleted account"),
@@ -285,23 +305,49 @@ biz_code admin_user_delete(biz_req *req, biz_reply *reply)
                               STORE_SET_NULL(USER_RECOVERY_SET),
                               STORE_SET_BOOL(USER_EMAIL_VERIFIED, 0),
                               STORE_SET_BOOL(USER_MFA_ENABLED, 0)};
-    /* Disabled first: that can be taken back where it was the last admin after all. What belongs to
-     * the account next and the account last: who is killed in between leaves one that can be
-     * deleted once more. */
-    if (change(req, reply, user, first, STORE_COUNT_OF(first), &after) != BIZ_OK)
+    store_cond there[] = {STORE_IS_NULL(USER_DELETED_AT)};
+
+    return act_update(by, COLL_USERS, by->user_id, there, 1, changes, STORE_COUNT_OF(changes),
+                      &(act){.event = "user_deleted"}, 1, after);
+}
+
+/* Disabled first: that can be taken back where it was the last admin after all. What belongs to the
+ * account next and the account last: who is killed in between leaves one that can be deleted once
+ * more. */
+biz_code admin_user_delete(biz_req *req, biz_reply *reply)
+{
+    edit off = {
+        .changes = {STORE_SET_BOOL(USER_DISABLED, 1), STORE_INC_INT(USER_SESSION_EPOCH, 1)},
+        .n = 2,
+        .acts = {{.event = "user_disabled", .details = audit_detail(req->pool, "for", "deletion")}},
+        .n_acts = 1};
+    store_doc *user, *after;
+    int has = 1, told;
+    apr_status_t status = APR_SUCCESS;
+
+    if (factor_demand_fresh(req, reply) != BIZ_OK || load(req, reply, &user) != BIZ_OK ||
+        matches(req, reply, user) != BIZ_OK)
         return reply->code;
-    status = lockout_clear_user(req->env->store, req->pool, user);
-    if (status == APR_SUCCESS)
-        status = account_remove_traces(req->env->store, req->pool, user);
-    /* Before it is gone, since nobody can delete it a second time. */
-    if (status == APR_SUCCESS)
-        status = audit_write(req, "user_deleted", store_doc_id(user), NULL,
-                             apr_pstrcat(req->pool, "user_deleted ", store_doc_id(user), NULL));
-    if (status == APR_SUCCESS)
-        status = store_update(req->env->store, req->pool, COLL_USERS, store_doc_id(user), NULL, 0,
-                              changes, STORE_COUNT_OF(changes), &after);
+    off.by = act_by_caller(req, store_doc_id(user));
+    if (is_admin(user))
+        status = has_other_admin(req, store_doc_id(user), &has);
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
+    if (!has)
+        return is_last(reply);
+    if (change(req, reply, user, &off, &after) != BIZ_OK)
+        return reply->code;
+    status = lockout_clear_user(&off.by, NULL, &after);
+    /* What its sessions and factors have to tell yet goes before they do. */
+    if (status == APR_SUCCESS)
+        status = act_tell_left(&off.by, req->now, &told);
+    if (status == APR_SUCCESS)
+        status = account_remove_traces(req->env->store, req->pool, user);
+    if (status == APR_SUCCESS)
+        status = empty(&off.by, user, &after);
+    if (status != APR_SUCCESS)
+        return biz_fail_store(req, reply, status);
+    (void)act_tell(&off.by, &after);
     reply->version = store_doc_version(after);
     reply->data = biz_json_object(req->pool);
     biz_json_set_str(reply->data, "status", "deleted");
@@ -310,16 +356,17 @@ biz_code admin_user_delete(biz_req *req, biz_reply *reply)
 
 biz_code admin_user_unlock(biz_req *req, biz_reply *reply)
 {
+    const act told = {.event = "authn_login_unlock", .notice = NOTICE_ACCOUNT_UNLOCKED};
     store_doc *user;
     apr_status_t status;
+    act_by by;
 
     if (load(req, reply, &user) != BIZ_OK)
         return reply->code;
-    status = lockout_clear_user(req->env->store, req->pool, user);
+    by = act_by_caller(req, store_doc_id(user));
+    status = lockout_clear_user(&by, &told, &user);
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
-    audit_note(req, "authn_login_unlock", store_doc_id(user), NULL);
-    notice_tell(req, store_doc_id(user), NOTICE_ACCOUNT_UNLOCKED, NULL);
     reply->data = biz_json_object(req->pool);
     biz_json_set_str(reply->data, "status", "unlocked");
     return BIZ_OK;

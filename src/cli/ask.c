@@ -73,7 +73,7 @@ static ssize_t read_line(int fd, const sigset_t *while_waiting, char *buf, size_
 static ssize_t ask(int fd, const char *prompt, int echo, char *buf, size_t size)
 {
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT};
-    struct sigaction act = {.sa_handler = on_signal}, old[STORE_COUNT_OF(signals)], old_stop;
+    struct sigaction action = {.sa_handler = on_signal}, old[STORE_COUNT_OF(signals)], old_stop;
     struct sigaction ignore = {.sa_handler = SIG_IGN};
     struct termios was, quiet;
     sigset_t held, before;
@@ -85,7 +85,7 @@ static ssize_t ask(int fd, const char *prompt, int echo, char *buf, size_t size)
     sigemptyset(&held);
     for (i = 0; i < STORE_COUNT_OF(signals); i++) {
         sigaddset(&held, signals[i]);
-        sigaction(signals[i], &act, &old[i]);
+        sigaction(signals[i], &action, &old[i]);
     }
     sigprocmask(SIG_BLOCK, &held, &before);
     sigaction(SIGTSTP, &ignore, &old_stop);

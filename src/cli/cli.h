@@ -6,6 +6,7 @@
 #include <apr_pools.h>
 #include <apr_tables.h>
 #include "audit/audit.h"
+#include "auth/act.h"
 #include "core/json.h"
 #include "store/store.h"
 
@@ -92,6 +93,10 @@ void cli_table_flush(cli_table *table);
 /* One row of the audit log, done by the operator; `details` may be NULL and gets who runs us.
  * Called after the act, with the store open. CLI_OK or an exit status; the reason was printed. */
 int cli_audit(cli *c, const char *event, const char *user_id, biz_json *details);
+/* The operator, about that user, for a change that tells of itself; and its details, with who runs
+ * us. */
+act_by cli_act_by(cli *c, const char *user_id);
+const char *cli_act_details(cli *c, biz_json *details);
 
 /* ---- ask.c ---- */
 

@@ -54,31 +54,50 @@ static const char *who_runs_us(apr_pool_t *pool, biz_json *details)
     return biz_json_text(pool, details, NULL);
 }
 
-int cli_audit(cli *c, const char *event, const char *user_id, biz_json *details)
+/* NULL, said aloud, where the key cannot be read. Who has the store needs no permission of ours:
+ * refusing would only keep the operator of another machine from helping. */
+static biz_audit *open_audit(cli *c, const char *what)
 {
     static unsigned char key[BIZ_KEY_LEN];
+    const char *why = "";
+    apr_status_t rv = biz_keys_audit(c->pool, c->state_dir, key, &why);
+
+    if (rv == APR_SUCCESS)
+        return audit_open(c->pool, c->store, key);
+    fprintf(stderr,
+            "bizapictl: %s the audit log, whose key cannot be read (%s); --state-dir names its "
+            "folder\n",
+            what, why);
+    return NULL;
+}
+
+act_by cli_act_by(cli *c, const char *user_id)
+{
+    return (act_by){.store = c->store,
+                    .pool = c->pool,
+                    .audit = open_audit(c, "the server, as soon as it runs, writes this to"),
+                    .user_id = user_id,
+                    .actor_id = AUDIT_OPERATOR,
+                    .at = apr_time_now()};
+}
+
+const char *cli_act_details(cli *c, biz_json *details)
+{
+    return who_runs_us(c->pool, details);
+}
+
+int cli_audit(cli *c, const char *event, const char *user_id, biz_json *details)
+{
     audit_event e = {.name = event,
                      .user_id = user_id,
                      .actor_id = AUDIT_OPERATOR,
                      .details = who_runs_us(c->pool, details),
                      .at = apr_time_now()};
-    const char *why = "";
-    biz_audit *audit;
-    apr_status_t rv = biz_keys_audit(c->pool, c->state_dir, key, &why);
+    biz_audit *audit = open_audit(c, "this is not written to");
+    apr_status_t rv = audit != NULL ? audit_append(audit, c->pool, &e) : APR_SUCCESS;
 
-    /* Who has the store needs no permission of ours: refusing would only keep the operator of
-     * another machine from helping. */
-    if (rv != APR_SUCCESS) {
-        fprintf(stderr,
-                "bizapictl: this is not written to the audit log, whose key cannot be read (%s); "
-                "--state-dir names its folder\n",
-                why);
-        return CLI_OK;
-    }
-    audit = audit_open(c->pool, c->store, key);
-    rv = audit != NULL ? audit_append(audit, c->pool, &e) : APR_ENOMEM;
     return rv == APR_SUCCESS ? CLI_OK
-                             : cli_fail(CLI_FAILED, "done, but the audit log did not take it: %s",
+                             : cli_fail(CLI_FAILED, "the audit log did not take this: %s",
                                         store_strerror(c->pool, rv));
 }
 

@@ -71,33 +71,32 @@ static int find_user(cli *c, store_doc **user)
     return rv == APR_SUCCESS ? CLI_OK : cli_fail_store(c, rv);
 }
 
-/* The owner gets the same mail as when an admin, or they themselves, had done it. */
-static apr_status_t tell(cli *c, const store_doc *user, const char *notice, const char *detail)
-{
-    biz_json *data = biz_json_object(c->pool);
-
-    biz_json_set_str(data, "event", notice);
-    if (detail != NULL)
-        biz_json_set_str(data, "detail", detail);
-    return outbox_put(c->store, c->pool, OUTBOX_NOTICE, NULL, store_doc_id(user), data);
-}
-
 /* How each change ends. */
-static int changed(cli *c, apr_status_t rv, const store_doc *user, const char *event,
-                   biz_json *details, const char *what)
+static int changed(cli *c, apr_status_t rv, const store_doc *user, const char *what)
 {
-    int status;
-
     if (rv == STORE_ENOENT)
         return cli_fail(CLI_MISSING, "this user has just been removed");
     if (rv != APR_SUCCESS)
         return cli_fail_store(c, rv);
-    status = cli_audit(c, event, store_doc_id(user), details);
     if (c->json && !c->quiet)
         cli_print_json(c, user_json(c->pool, user));
     cli_say(c, "%s %s: %s", store_doc_id(user), cli_text(c->pool, store_str(user, USER_EMAIL)),
             what);
-    return status;
+    return CLI_OK;
+}
+
+/* One change of a user with its row and mail: the owner gets the same mail as when an admin, or
+ * they themselves, had done it. */
+static int change(cli *c, store_doc *user, const store_change *changes, size_t n, const act *told,
+                  const char *what)
+{
+    const act_by by = cli_act_by(c, store_doc_id(user));
+    apr_status_t rv =
+        act_update(&by, COLL_USERS, store_doc_id(user), NULL, 0, changes, n, told, 1, &user);
+
+    if (rv == APR_SUCCESS)
+        rv = act_tell(&by, &user);
+    return changed(c, rv, user, what);
 }
 
 /* {"name": "value"} */
@@ -160,8 +159,10 @@ static int ask_name(cli *c, account_new *account)
 int cmd_user_add(cli *c)
 {
     account_new account = {.email = NULL};
+    act told = {.event = "user_created"};
     store_doc *user;
     apr_status_t rv;
+    act_by by;
     int status = check_new(c, &account);
 
     if (status == CLI_OK)
@@ -181,10 +182,15 @@ int cmd_user_add(cli *c)
     if (status != CLI_OK)
         return status;
     user = account_make(c->pool, &account);
+    by = cli_act_by(c, store_doc_id(user));
+    told.details = cli_act_details(c, detail(c, "role", account.role));
+    act_carry(&by, user, &told, 1);
     rv = store_insert(c->store, c->pool, user, NULL);
     if (rv == STORE_EEXIST)
         return cli_fail(CLI_CONFLICT, "there is a user %s already", account.email);
-    return changed(c, rv, user, "user_created", detail(c, "role", account.role),
+    if (rv == APR_SUCCESS)
+        rv = act_tell(&by, &user);
+    return changed(c, rv, user,
                    apr_pstrcat(c->pool, "made, ", account.role,
                                account.email_verified ? "" : ", e-mail address not confirmed",
                                NULL));
@@ -312,14 +318,15 @@ int cmd_user_show(cli *c)
 
 static int set_disabled(cli *c, int disabled, const char *what)
 {
+    const act told = {.event = disabled ? "user_disabled" : "user_enabled",
+                      .details = cli_act_details(c, NULL)};
+    store_change changes[] = {STORE_SET_BOOL(USER_DISABLED, disabled),
+                              STORE_INC_INT(USER_SESSION_EPOCH, 1)};
     store_doc *user;
-    apr_status_t rv;
     int status = find_user(c, &user);
 
-    if (status != CLI_OK)
-        return status;
-    rv = account_set_disabled(c->store, c->pool, store_doc_id(user), disabled, &user);
-    return changed(c, rv, user, disabled ? "user_disabled" : "user_enabled", NULL, what);
+    return status == CLI_OK ? change(c, user, changes, STORE_COUNT_OF(changes), &told, what)
+                            : status;
 }
 
 int cmd_user_disable(cli *c)
@@ -334,9 +341,11 @@ int cmd_user_enable(cli *c)
 
 int cmd_user_set_password(cli *c)
 {
+    const act told = {.event = "authn_password_change",
+                      .details = cli_act_details(c, NULL),
+                      .notice = NOTICE_PASSWORD_CHANGED};
     const char *hash = NULL;
     store_doc *user;
-    apr_status_t rv;
     int status = find_user(c, &user);
 
     if (status == CLI_OK)
@@ -344,18 +353,22 @@ int cmd_user_set_password(cli *c)
             cli_new_password(c, store_str(user, USER_EMAIL), store_str(user, USER_NAME), &hash);
     if (status != CLI_OK)
         return status;
-    rv = account_set_password(c->store, c->pool, store_doc_id(user), hash, &user);
-    if (rv == APR_SUCCESS)
-        rv = tell(c, user, NOTICE_PASSWORD_CHANGED, NULL);
-    return changed(c, rv, user, "authn_password_change", NULL,
-                   "has a new password; every session has ended");
+    store_change changes[] = {STORE_SET_STR(USER_PASSWORD_HASH, hash),
+                              STORE_SET_TIME(USER_PASSWORD_CHANGED_AT, apr_time_now()),
+                              STORE_INC_INT(USER_SESSION_EPOCH, 1)};
+    return change(c, user, changes, STORE_COUNT_OF(changes), &told,
+                  "has a new password; every session has ended");
 }
 
 int cmd_user_set_role(cli *c)
 {
     const char *role = cli_arg(c, 1);
+    const act told = {.event = "authz_change",
+                      .details = cli_act_details(c, detail(c, "role", role)),
+                      .notice = NOTICE_ROLE_CHANGED,
+                      .about = role};
+    store_change changes[] = {STORE_SET_STR(USER_ROLE, role), STORE_INC_INT(USER_SESSION_EPOCH, 1)};
     store_doc *user;
-    apr_status_t rv;
     int status;
 
     if (!account_role_is_known(role))
@@ -363,11 +376,8 @@ int cmd_user_set_role(cli *c)
     status = find_user(c, &user);
     if (status != CLI_OK)
         return status;
-    rv = account_set_role(c->store, c->pool, store_doc_id(user), role, &user);
-    if (rv == APR_SUCCESS)
-        rv = tell(c, user, NOTICE_ROLE_CHANGED, role);
-    return changed(c, rv, user, "authz_change", detail(c, "role", role),
-                   apr_pstrcat(c->pool, "is ", role, " now; every session has ended", NULL));
+    return change(c, user, changes, STORE_COUNT_OF(changes), &told,
+                  apr_pstrcat(c->pool, "is ", role, " now; every session has ended", NULL));
 }
 
 static int unlock_address(cli *c, const char *address)
@@ -378,10 +388,12 @@ static int unlock_address(cli *c, const char *address)
 
     if (status != CLI_OK)
         return status;
+    status = cli_audit(c, "authn_login_unlock", NULL, details);
+    if (status != CLI_OK)
+        return status;
     rv = lockout_clear_address(c->store, c->pool, address);
     if (rv != APR_SUCCESS)
         return cli_fail_store(c, rv);
-    status = cli_audit(c, "authn_login_unlock", NULL, details);
     if (c->json && !c->quiet)
         cli_print_json(c, details);
     cli_say(c, "%s: unlocked", address);
@@ -390,9 +402,12 @@ static int unlock_address(cli *c, const char *address)
 
 int cmd_user_unlock(cli *c)
 {
+    const act told = {.event = "authn_login_unlock",
+                      .details = cli_act_details(c, NULL),
+                      .notice = NOTICE_ACCOUNT_UNLOCKED};
     store_doc *user;
     limit_addr addr;
-    apr_status_t rv;
+    act_by by;
     int status;
 
     if (limit_addr_parse(cli_arg(c, 0), &addr))
@@ -400,25 +415,22 @@ int cmd_user_unlock(cli *c)
     status = find_user(c, &user);
     if (status != CLI_OK)
         return status;
-    rv = lockout_clear_user(c->store, c->pool, user);
-    if (rv == APR_SUCCESS)
-        rv = tell(c, user, NOTICE_ACCOUNT_UNLOCKED, NULL);
-    return changed(c, rv, user, "authn_login_unlock", NULL, "unlocked");
+    by = cli_act_by(c, store_doc_id(user));
+    return changed(c, lockout_clear_user(&by, &told, &user), user, "unlocked");
 }
 
 int cmd_user_reset_mfa(cli *c)
 {
+    const act told = {.event = "authn_factors_removed",
+                      .details = cli_act_details(c, NULL),
+                      .notice = NOTICE_MFA_DISABLED};
     store_doc *user;
-    apr_status_t rv;
+    act_by by;
     int status = find_user(c, &user);
 
     if (status != CLI_OK)
         return status;
-    rv = factor_clear(c->store, c->pool, store_doc_id(user));
-    if (rv == APR_SUCCESS)
-        rv = account_end_sessions(c->store, c->pool, store_doc_id(user), &user);
-    if (rv == APR_SUCCESS)
-        rv = tell(c, user, NOTICE_MFA_DISABLED, NULL);
-    return changed(c, rv, user, "authn_factors_removed", NULL,
+    by = cli_act_by(c, store_doc_id(user));
+    return changed(c, factor_clear(&by, &told, &user), user,
                    "has no second factor any more; every session has ended");
 }

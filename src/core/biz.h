@@ -148,7 +148,8 @@ enum {
     BIZ_VERSIONED = 16, /* the answer has an ETag; GET honours If-None-Match, the others If-Match */
     BIZ_BARE = 32,      /* `answer` is the whole body, not what stands under "data" */
     BIZ_WORK = 128,     /* may ask for a proof of work; declares WORK_FIELD */
-    BIZ_ENROLS = 64     /* open to those who have yet to set up a second factor */
+    BIZ_ENROLS = 64,    /* open to those who have yet to set up a second factor */
+    BIZ_ACTS = 256      /* what its handler changes tells the audit log by itself (auth/act.h) */
 };
 
 /* One of a set of codes: BIZ_CAN(BUSY) | BIZ_CAN(STALE). */
@@ -200,7 +201,8 @@ struct biz_req {
     /* Who calls; NULL where the route is open to anyone. */
     struct store_doc *user, *session;
     struct audit_event *events; /* noted so far, to be committed before the answer */
-    int audited;                /* something was noted or written */
+    const char *once; /* 64 hexadecimal digits: the Idempotency-Key, caller and body that this is
+                       * worked under, for a handler to know its own work by; NULL without a key */
 };
 
 struct biz_reply {

@@ -4,7 +4,11 @@
 #include "shared.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -44,15 +48,71 @@ int biz_minute(biz_shared *shared, biz_minute_line line, uint64_t *held)
     return biz_minute_of(&shared->minute[line], &shared->suppressed[line], held);
 }
 
-static int is_dead(uint32_t pid)
+/* ---- who has a place ----
+ *
+ * A word is a pid (Linux has 22 bits of it at most) and above it a mark of when that process began,
+ * for the number of a killed one is given to another, and its place would be held for as long as
+ * that one lives. No mark, 0: not known, and the pid alone counts. */
+
+enum { PID_BITS = 22, MARKS = 1023 };
+
+/* The mark of a living process; 0 where the system does not tell. */
+static uint32_t mark_of(pid_t pid)
 {
-    return kill((pid_t)pid, 0) == -1 && errno == ESRCH;
+    char path[32], text[512], *p;
+    unsigned long long began;
+    ssize_t len;
+    int fd, field;
+
+    snprintf(path, sizeof(path), "/proc/%ld/stat", (long)pid);
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        return 0;
+    }
+    len = read(fd, text, sizeof(text) - 1);
+    close(fd);
+    text[len > 0 ? len : 0] = '\0';
+    /* The second field is the program's name, which may hold anything; `began` is the 22nd. */
+    p = strrchr(text, ')');
+    for (field = 2; p && field < 22; field++) {
+        p = strchr(p + 1, ' ');
+    }
+    if (!p) {
+        return 0;
+    }
+    began = strtoull(p, NULL, 10);
+    return (uint32_t)(began % MARKS) + 1;
+}
+
+/* The word of this process. Asked once, and by a child again. */
+static uint32_t own_word(void)
+{
+    static _Atomic uint32_t known;
+    uint32_t me = (uint32_t)getpid(), word = atomic_load(&known);
+
+    if ((word & ((1U << PID_BITS) - 1)) != me) {
+        word = mark_of((pid_t)me) << PID_BITS | me;
+        atomic_store(&known, word);
+    }
+    return word;
+}
+
+static int is_dead(uint32_t word)
+{
+    pid_t pid = (pid_t)(word & ((1U << PID_BITS) - 1));
+    uint32_t mark = word >> PID_BITS, now;
+
+    if (kill(pid, 0) == -1 && errno == ESRCH) {
+        return 1;
+    }
+    now = mark != 0 ? mark_of(pid) : 0;
+    return now != 0 && now != mark;
 }
 
 /* A free word of `words`, or one whose process has died; -1 where there is none. */
 static int take(_Atomic uint32_t *words, int n, int look_for_dead)
 {
-    const uint32_t me = (uint32_t)getpid();
+    const uint32_t me = own_word();
 
     for (int i = 0; i < n; i++) {
         uint32_t free_word = 0;
@@ -79,7 +139,7 @@ int biz_place_take(_Atomic uint32_t *owner, int n)
 
 void biz_place_leave(_Atomic uint32_t *owner)
 {
-    uint32_t me = (uint32_t)getpid();
+    uint32_t me = own_word();
 
     atomic_compare_exchange_strong(owner, &me, 0);
 }

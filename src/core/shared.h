@@ -40,8 +40,8 @@ typedef enum {
 
 typedef struct {
     _Atomic uint32_t magic;
-    _Atomic uint32_t hash_owner[BIZ_HASH_SLOTS]; /* pid, 0 when free */
-    _Atomic uint32_t hash_waiter[BIZ_HASH_WAIT]; /* pid, 0 when free */
+    _Atomic uint32_t hash_owner[BIZ_HASH_SLOTS]; /* biz_place_take()'s words */
+    _Atomic uint32_t hash_waiter[BIZ_HASH_WAIT];
     _Atomic int64_t minute[BIZ_MINUTE_LINES];    /* when the line was last written, microseconds */
     _Atomic uint64_t suppressed[BIZ_MINUTE_LINES]; /* how often it was held back since */
     _Atomic int64_t touch_again_at;                /* microseconds; auth/session.h */
@@ -56,8 +56,9 @@ int biz_minute(biz_shared *shared, biz_minute_line line, uint64_t *held);
 /* The same for a line that has its two words elsewhere in shared memory. */
 int biz_minute_of(_Atomic int64_t *written, _Atomic uint64_t *suppressed, uint64_t *held);
 
-/* One of `n` places, words that hold 0 or the pid of who has the place; -1 where all are taken.
- * Places of killed processes are found and used again. */
+/* One of `n` places, words that hold 0 or who has the place: a process by its number and the time
+ * when it began. -1 where all are taken. Places of killed processes are found and used again, also
+ * where another process has got the number since. */
 int biz_place_take(_Atomic uint32_t *owner, int n);
 void biz_place_leave(_Atomic uint32_t *owner);
 

@@ -15,6 +15,7 @@
 #include "audit/audit.h"
 #include "integrations/webhook.h"
 #include "integrations/elevenlabs.h"
+#include "auth/act.h"
 #include "auth/keywatch.h"
 
 APLOG_USE_MODULE(bizapi);
@@ -66,6 +67,17 @@ static int work_webhooks(business *b, apr_pool_t *pool)
     return worked >= WEBHOOK_BATCH;
 }
 
+/* What changes have left to tell whose worker was killed, or whose store went away. */
+static int tell_left(business *b, apr_pool_t *pool)
+{
+    const act_by by = {.store = b->env.store, .pool = pool, .audit = b->env.audit};
+    int told = 0;
+
+    return act_tell_left(&by, apr_time_now() - apr_time_from_sec(ACT_REST_SECONDS), &told) ==
+               APR_SUCCESS &&
+           told >= ACT_BATCH;
+}
+
 static int sweep(business *b, apr_pool_t *pool)
 {
     int removed = 0;
@@ -104,6 +116,7 @@ static const struct {
     int seconds; /* between two runs; 0: each tick */
     int (*run)(business *b, apr_pool_t *pool);
 } jobs[] = {{0, work_webhooks},
+            {0, tell_left},
             {0, work_outbox},
             {SWEEP_SECONDS, sweep},
             {SWEEP_SECONDS, sweep_audit},

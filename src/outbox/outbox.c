@@ -45,6 +45,21 @@ apr_status_t outbox_put(store *s, apr_pool_t *pool, const char *kind, const char
     return outbox_add(s, pool, &m);
 }
 
+biz_json *outbox_notice_data(apr_pool_t *pool, const char *event, const char *ip,
+                             const char *detail)
+{
+    biz_json *data = biz_json_object(pool);
+
+    biz_json_set_str(data, "event", event);
+    if (ip) {
+        biz_json_set_str(data, "ip", ip);
+    }
+    if (detail) {
+        biz_json_set_str(data, "detail", detail);
+    }
+    return data;
+}
+
 const char *outbox_channel_of(const store_doc *row)
 {
     const char *channel = store_str(row, OUTBOX_CHANNEL);

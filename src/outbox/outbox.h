@@ -78,6 +78,10 @@ apr_status_t outbox_add(store *s, apr_pool_t *pool, const outbox_message *messag
 apr_status_t outbox_put(store *s, apr_pool_t *pool, const char *kind, const char *recipient,
                         const char *user_id, biz_json *data);
 
+/* The data of an OUTBOX_NOTICE. ip and detail may be NULL. */
+biz_json *outbox_notice_data(apr_pool_t *pool, const char *event, const char *ip,
+                             const char *detail);
+
 /* The channel of a row: rows of a version without channels are mails. */
 const char *outbox_channel_of(const store_doc *row);
 

@@ -131,13 +131,16 @@ biz_code portal_notifications_change(biz_req *req, biz_reply *reply)
         if (biz_field_str(req, name) == NULL || address == NULL)
             continue;
         word = biz_field_bool(req, name, 0) ? CONSENT_GIVEN : CONSENT_WITHDRAWN;
+        /* What they say is a fact before it has an effect. */
+        audit_note(req,
+                   word[0] == CONSENT_GIVEN[0] ? "user_consent_given" : "user_consent_withdrawn",
+                   store_doc_id(req->user), audit_detail(req->pool, "channel", name));
+        if (audit_commit(req, reply) != BIZ_OK)
+            return reply->code;
         status = consent_say(req->env->store, req->pool, name, address, store_doc_id(req->user),
                              word, "portal", NULL);
         if (status != APR_SUCCESS)
             return biz_fail_store(req, reply, status);
-        audit_note(req,
-                   word[0] == CONSENT_GIVEN[0] ? "user_consent_given" : "user_consent_withdrawn",
-                   store_doc_id(req->user), audit_detail(req->pool, "channel", name));
     }
     return portal_notifications(req, reply);
 }

@@ -4,6 +4,8 @@
 #ifndef BIZ_STORE_BACKEND_H
 #define BIZ_STORE_BACKEND_H
 
+#include <stdatomic.h>
+
 #include "store.h"
 
 struct store_doc {
@@ -69,8 +71,10 @@ struct store {
     apr_pool_t *pool;
     const store_backend *backend;
     store_options options;
-    const char *shown; /* the url without secrets */
-    void *data;        /* the backend's own */
+    const char *shown;         /* the url without secrets */
+    void *data;                /* the backend's own */
+    _Atomic int64_t looked_at; /* steady microseconds of the last store_is_ready(); 0: none */
+    _Atomic int seen;          /* and what it saw */
 };
 
 extern const store_backend store_sqlite_backend;

@@ -31,7 +31,10 @@
     F(USER_TOTP_LAST_STEP, "totp_last_step", INT) /* of the last code that was used */             \
     F(USER_RECOVERY_SET, "recovery_set", STR)     /* the set of recovery codes that is good */     \
     F(USER_FACTOR_FAILURES, "factor_failures", INT) /* wrong codes since the last right one */     \
-    F(USER_FACTOR_FAILED_AT, "factor_failed_at", TIME)
+    F(USER_FACTOR_FAILED_AT, "factor_failed_at", TIME)                                             \
+    F(USER_PASSWORD_BY, "password_by", STR)   /* the req->once that has set the password last */   \
+    F(USER_KEPT_SESSION, "kept_session", STR) /* "ses_...@7": goes on in epoch 7 all the same */   \
+    F(USER_UNTOLD, "untold", STR)             /* what its last change has to tell yet; auth/act.h */
 
 #define STORE_SESSIONS(F)                                                                          \
     F(SESSION_USER_ID, "user_id", STR)                                                             \
@@ -48,7 +51,8 @@
     F(SESSION_MFA, "mfa", BOOL)  /* the sign-in was with two factors */                            \
     F(SESSION_LOOK, "look", STR) /* of the device at sign-in; auth/device.h */                     \
     F(SESSION_USER_AGENT, "user_agent", STR)                                                       \
-    F(SESSION_PROVED_AT, "proved_at", TIME) /* when its user last proved who they are, since */
+    F(SESSION_PROVED_AT, "proved_at", TIME) /* when its user last proved who they are, since */    \
+    F(SESSION_UNTOLD, "untold", STR)        /* as the user's */
 
 /* The owner's collection: exactly these fields, `token` being the SHA-256 of the token. */
 #define STORE_RESET_TOKENS(F)                                                                      \
@@ -74,7 +78,8 @@
     F(RECOVERY_USER_ID, "user_id", STR)                                                            \
     F(RECOVERY_SET, "set_id", STR) /* good while it is the user's recovery_set */                  \
     F(RECOVERY_CODE, "code", STR)  /* a MAC of it */                                               \
-    F(RECOVERY_USED_AT, "used_at", TIME)
+    F(RECOVERY_USED_AT, "used_at", TIME)                                                           \
+    F(RECOVERY_UNTOLD, "untold", STR) /* as the user's */
 
 #define STORE_PASSKEYS(F)                                                                          \
     F(PASSKEY_USER_ID, "user_id", STR)                                                             \
@@ -84,7 +89,9 @@
     F(PASSKEY_SIGN_COUNT, "sign_count", INT)                                                       \
     F(PASSKEY_TRANSPORTS, "transports", JSON) /* where the browser is to look for it */            \
     F(PASSKEY_NAME, "name", STR)                                                                   \
-    F(PASSKEY_LAST_USED_AT, "last_used_at", TIME)
+    F(PASSKEY_LAST_USED_AT, "last_used_at", TIME)                                                  \
+    F(PASSKEY_UNTOLD, "untold", STR) /* as the user's; one that was removed has no user any more   \
+                                      */
 
 #define STORE_OUTBOX(F)                                                                            \
     F(OUTBOX_KIND, "kind", STR)       /* what to send; see outbox/outbox.h */                      \

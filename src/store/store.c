@@ -5,6 +5,8 @@
 #include <string.h>
 #include <apr_strings.h>
 
+#include "core/time.h"
+
 enum { OP_TIMEOUT_S = 2, CONNECTIONS = 16 };
 
 const char *store_strerror(apr_pool_t *pool, apr_status_t status)
@@ -92,6 +94,7 @@ apr_status_t store_open(store **out, const char *url, const store_options *optio
         return STORE_EINVAL;
     }
     s = apr_pcalloc(pool, sizeof(*s));
+    atomic_init(&s->seen, STORE_EUNAVAIL);
     s->pool = pool;
     s->backend = backend_of(url);
     s->shown = store_url_shown(pool, url);
@@ -128,6 +131,17 @@ apr_status_t store_migrate(store *s, apr_pool_t *pool)
 apr_status_t store_ping(store *s, apr_pool_t *pool)
 {
     return s->backend->ping(s, pool);
+}
+
+apr_status_t store_is_ready(store *s, apr_pool_t *pool)
+{
+    int64_t now = biz_steady_now(), last = atomic_load(&s->looked_at);
+
+    if ((last != 0 && now - last < APR_USEC_PER_SEC) ||
+        !atomic_compare_exchange_strong(&s->looked_at, &last, now))
+        return atomic_load(&s->seen);
+    atomic_store(&s->seen, store_ping(s, pool));
+    return atomic_load(&s->seen);
 }
 
 apr_status_t store_check(store *s, apr_pool_t *pool, const char **report)

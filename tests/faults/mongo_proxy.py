@@ -7,7 +7,8 @@
         proxy.once("stall", ["find"])      # half of the answer, and then nothing
         proxy.once("garbage", ["find"])    # an answer that is not of this protocol
         proxy.once("cut", ["insert"])      # the connection ends before the server sees the command
-        proxy.black_hole(); proxy.heal()   # connections stay, nothing passes, new ones hang too
+        proxy.strike(3, kill)              # at the third write of a document: kill(), and it is not done
+    proxy.black_hole(); proxy.heal()   # connections stay, nothing passes, new ones hang too
         proxy.refuse(); proxy.heal()       # connections end, new ones are refused
         proxy.delay(0.2)                   # each answer comes so much later
 
@@ -19,6 +20,7 @@ import struct
 import threading
 
 OP_MSG = 2013
+WRITES = ("insert", "update", "findAndModify", "delete")
 HEARTBEATS = ("", "hello", "isMaster", "ismaster")
 BEHIND_FLAGS = 16 + 4 + 1  # header, flags, kind of the section; then the document
 
@@ -32,12 +34,23 @@ def command_of(message):
     return message[name_at:end].decode("ascii", "replace") if end > 0 else ""
 
 
+def collection_of(message):
+    """What the command is about, "" where that is no text."""
+    name_at = BEHIND_FLAGS + 4 + 1
+    end = message.find(b"\0", name_at) + 1
+    if message[name_at - 1] != 2:
+        return ""
+    length = struct.unpack_from("<i", message, end)[0]
+    return message[end + 4:end + 3 + length].decode("ascii", "replace")
+
+
 class Proxy:
     def __init__(self, target):
         self.target = target
         self.port = None
         self.rules = []    # [action, commands, times left]
         self.hits = []     # (action, command), as they were applied
+        self.steps = [0, None, ()]  # writes left until it is called, where
         self.seconds = 0.0
         self.open = None   # asyncio.Event: messages may pass
         self.pairs = set()
@@ -66,6 +79,11 @@ class Proxy:
 
     def once(self, action, commands, times=1):
         self.run(self.add([action, list(commands), times]))
+
+    def strike(self, number, act, collections):
+        """At the number-th write to one of these: act(), and the write is not passed on. 0: no more.
+        """
+        self.steps = [number, act, collections]
 
     def black_hole(self):
         self.run(self.swallow())
@@ -145,6 +163,15 @@ class Proxy:
                 return rule[0]
         return None
 
+    def is_struck(self, command, message):
+        if command not in WRITES or self.steps[0] < 1 or collection_of(
+                message) not in self.steps[2]:
+            return False
+        self.steps[0] -= 1
+        if self.steps[0] == 0:
+            self.steps[1]()
+        return self.steps[0] == 0
+
     async def serve(self, from_client, to_client):
         to_server, commands, ways = None, {}, []
         try:
@@ -182,7 +209,7 @@ class Proxy:
                 continue
             if command not in HEARTBEATS:
                 commands[struct.unpack_from("<i", message, 4)[0]] = command
-            if self.rule_for(command, ["cut"]):
+            if self.rule_for(command, ["cut"]) or self.is_struck(command, message):
                 return
             writer.write(message)
             await writer.drain()

@@ -124,6 +124,7 @@ def test_descriptors_are_gone(make_server):
     workers = len(server.children())
     undo = limit(server, "nofile",
                  lambda pid: len(os.listdir(f"/proc/{pid}/fd")) + 2)
+    time.sleep(1.1)  # a worker remembers for a second what it saw
     # The worker whose background thread has the database open already may use that connection.
     answers = [once(server, "GET", "/health/ready") for _ in range(30)]
     refused = [answer for answer in answers if answer.status != 200]

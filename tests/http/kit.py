@@ -558,17 +558,18 @@ class MailServer:
 
 class Shim:
     """tests/lib/shim.c in a server that is not started yet: `kill` is the file that kills the next
-    worker before its answer; checked() counts the signatures that were looked at."""
+    worker before its answer, `step` the one that kills before a commit; checked() counts the
+    signatures that were looked at."""
 
     def __init__(self, server):
         folder = server.root / "shim"
         folder.mkdir()
         folder.chmod(0o777)
-        self.kill, self.count = folder / "kill", folder / "count"
+        self.kill, self.count, self.step = folder / "kill", folder / "count", folder / "step"
         self.count.touch()
         self.count.chmod(0o666)
         library = [server.env.get("LD_PRELOAD"), str(BUILD / "tests/shim.so")]
-        server.env.update(SHIM_KILL=str(self.kill), SHIM_COUNT=str(self.count),
+        server.env.update(SHIM_KILL=str(self.kill), SHIM_COUNT=str(self.count), SHIM_STEP=str(self.step),
                           LD_PRELOAD=":".join(filter(None, library)))
 
     def checked(self):

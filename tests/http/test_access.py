@@ -352,6 +352,19 @@ def test_no_cookie_over_plain_http_elsewhere(make_server):
     answer = login(other, person.email, PASSWORD, session_cookie=True)
     assert answer.headers["set-cookie"].startswith("__Host-bizapi=")
     assert "; Secure" in answer.headers["set-cookie"]
+    # A page that came by http may be anybody's on the way, though it is of this host.
+    cookie = answer.headers["set-cookie"].partition(";")[0]
+    other.http.cookies.clear()
+    for origin, good in (("http://tls.test", False), (f"http://tls.test:{server.port}", False),
+                         ("https://tls.test", True)):
+        answer = other.patch("/auth/me", json={"name": "Nora B."},
+                             headers={"Cookie": cookie, "Origin": origin})
+        assert (answer.status, good) in ((200, True), (403, False)), (origin, answer)
+        if not good:
+            check_error(answer, 403, "ORIGIN_NOT_ALLOWED")
+            check_error(other.post("/auth/login", ip=new_ip(), headers={"Origin": origin}, json={
+                "email": person.email, "password": PASSWORD, "session_cookie": True}),
+                403, "ORIGIN_NOT_ALLOWED")
 
 
 def test_any_changed_byte_of_the_cookie(server, visitor):

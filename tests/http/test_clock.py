@@ -247,6 +247,8 @@ def test_old_keys_go_when_their_tokens_have_ended(server):
     assert server.api().get("/auth/me", token=person.access).status == 200
     assert server.api().get("/auth/me", token=forever).status == 200
     server.clock.set(17 * MINUTE)
+    # Without a restart, and with one.
+    assert len(published()) == 1 and kid not in published()
     server.graceful()
     assert len(published()) == 1 and kid not in published()
     check_error(server.api().get("/auth/me", token=forever), 401, "UNAUTHENTICATED")

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from harness import hkdf, new_ip
-from kit import (OTHER_PASSWORD, PASSWORD, Person, Wire, address, change, check_error, database,
+from kit import (OTHER_PASSWORD, PASSWORD, Admin, Person, Wire, address, change, check_error, database,
                  in_parallel, login, now_ms, once, row, rows)
 
 SERVER = {}
@@ -96,6 +96,69 @@ def test_one_whose_worker_was_killed(server):
     assert answer.status == 201 and "idempotent-replayed" not in answer.headers
     assert register(server.api(), key, body).headers["idempotent-replayed"] == "true"
     assert len(rows(server, "users", email=body["email"])) == 1
+
+
+def killed_at_work(server):
+    """The newest key, as a worker has left it that was killed after its commits."""
+    newest = rows(server, "idempotency_keys")[-1]["_id"]
+    change(server, "idempotency_keys", {"_id": newest}, state="running", status=None, answer=None,
+           lease_until=now_ms() - 1)
+
+
+def asked_again(ask, server):
+    """(the first answer, that of a repeat which works again)"""
+    first = ask()
+    killed_at_work(server)
+    second = ask()
+    assert "idempotent-replayed" not in second.headers
+    assert ask().headers["idempotent-replayed"] == "true"
+    return first, second
+
+
+def test_an_account_whose_worker_was_killed_is_the_same_one(server):
+    body = body_for()
+    first, second = asked_again(lambda: register(server.api(), "k-killed", body), server)
+    assert (first.status, first.body) == (second.status, second.body)
+    user = row(server, "users", email=body["email"])["_id"]
+    assert [r["user_id"] for r in rows(server, "outbox", recipient=body["email"])] == [user]
+    assert [r["event"] for r in rows(server, "audit_log", user_id=user)] == ["user_created"]
+
+
+def test_an_account_by_an_admin_whose_worker_was_killed(server):
+    admin, email = Admin(server), address("made")
+
+    def ask(key="k-admin"):
+        return admin.api.post("/admin/users", token=admin.access, json={
+            "email": email, "name": "New"}, headers={"Idempotency-Key": key})
+
+    first, second = asked_again(ask, server)
+    assert (first.status, second.status) == (201, 201) and first.data["id"] == second.data["id"]
+    assert len(rows(server, "outbox", recipient=email)) == 1
+    check_error(ask("another key"), 409, "CONFLICT", "email")
+
+
+def test_a_new_password_whose_worker_was_killed(server):
+    """The repeat says the password that was; and the session goes on, whenever the worker died."""
+    person = Person(server)
+
+    def ask(key="k-password"):
+        return person.api.post("/auth/change-password", token=person.access, json={
+            "current_password": PASSWORD, "new_password": OTHER_PASSWORD},
+            headers={"Idempotency-Key": key})
+
+    first, second = asked_again(ask, server)
+    assert (first.status, first.body) == (second.status, second.body)
+    assert person.document()["session_epoch"] == 2
+    check_error(ask("another key"), 401, "INVALID_CREDENTIALS", "current_password")
+    # Killed before the session was moved on: it goes on in that epoch, and in no later one.
+    where = {"user_id": person.document()["_id"], "epoch": 2}
+    assert change(server, "sessions", where, epoch=1) == 1
+    assert person.me().status == 200
+    other = Person.__new__(Person)
+    other.__dict__.update(person.__dict__)
+    other.login(OTHER_PASSWORD)
+    assert other.api.post("/auth/logout-all", token=other.access).status == 200
+    check_error(person.me(), 401, "TOKEN_REVOKED")
 
 
 def test_a_key_lives_24_hours(server, api):

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from harness import REPO, html_of, new_ip, text_of, token_of, wait_until
-from kit import OTHER_PASSWORD, Person, change, login, now_ms, rows
+from kit import OTHER_PASSWORD, Person, address, change, login, now_ms, rows
 
 sys.path.insert(0, str(REPO / "tests/lib"))
 from providers import SECRETS, Providers  # noqa: E402
@@ -112,10 +112,25 @@ def test_the_fourth_confirmation_of_an_hour_is_not_sent(server):
         answer = person.api.post("/auth/resend-verification", json={"email": person.email})
         answers.add((answer.status, answer.body))
         settled(server, recipient=person.email)
+        # A minute later.
+        change(server, "outbox", {"recipient": person.email, "kind": "resend_verification"},
+               unique_key=None)
     assert len(answers) == 1
     assert len(server.mail.all(person.email, "Confirm")) == 1 + 3
     forgot(person.api, person.email)
     server.mail.wait(person.email, "new password")
+
+
+def test_who_asks_all_the_time_fills_no_queue(server):
+    """One row a minute for an address, known or not; every answer is the same."""
+    person, nobody = Person(server, sign_in=False), address("nobody")
+    answers = set()
+    for email in (person.email, nobody, person.email.upper()) * 4:
+        answer = person.api.post("/auth/resend-verification", ip=new_ip(), json={"email": email})
+        answers.add((answer.status, answer.body))
+    assert len(answers) == 1
+    for email in (person.email, nobody):  # a minute may have ended in between
+        assert 1 <= len(rows(server, "outbox", recipient=email, kind="resend_verification")) <= 2
 
 
 def test_an_hour_later_there_are_mails_again(server):

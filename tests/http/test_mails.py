@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from kit import Admin, Person, address, check_error
+from kit import Admin, Person, address, change, check_error, now_ms, rows
 
 TEMPLATES = "/admin/email-templates"
 
@@ -103,6 +103,16 @@ def test_one_to_an_address(server, admin):
     kinds = [p.get_content_type() for p in mail.walk()]
     assert "text/calendar" in kinds and "application/ics" in kinds
     assert re.fullmatch(r"<obx_\w+@.+>", mail["Message-ID"])
+    # Twenty an hour to one address, and to each of the others.
+    for number in range(20):
+        answer = call(admin, "POST", "/admin/email-templates/invoice_sent/test", json={"to": to})
+        assert answer.status == (200 if number < 19 else 429), number
+    check_error(answer, 429, "RATE_LIMITED")
+    assert 3500 < int(answer.headers["retry-after"]) <= 3600
+    assert len(rows(server, "outbox", recipient=to)) == 20
+    change(server, "outbox", {"recipient": to}, created_at=now_ms() - 3601 * 1000)
+    assert call(admin, "POST", "/admin/email-templates/invoice_sent/test",
+                json={"to": to}).status == 200
     check_error(call(admin, "POST", "/admin/email-templates/no_such/test", json={"to": to}), 404,
                 "NOT_FOUND")
     check_error(call(admin, "POST", "/admin/email-templates/invoice_sent/test",

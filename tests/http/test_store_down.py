@@ -1,11 +1,12 @@
 """A store that cannot be opened, or goes away: a clear answer, and recovery by itself."""
 import os
 import shutil
+import time
 
 import pytest
 
 from harness import wait_until
-from kit import Person, check_error, login
+from kit import Person, check_error, database, in_parallel, login, once
 
 
 def test_the_server_starts_without_its_store_and_finds_it_later(make_server):
@@ -43,6 +44,26 @@ def test_refusals_of_the_limiter_ask_no_store(make_server):
     statuses = [api.post("/auth/forgot-password", json={"email": "a@people.test"}).status
                 for _ in range(12)]
     assert statuses == [503] * 10 + [429] * 2
+
+
+@pytest.mark.sqlite
+def test_readiness_is_looked_at_once_a_second(make_server):
+    """By one of all who ask a worker: they cannot pile up on a database that does not answer."""
+    server = make_server(may=("BZ02",))
+    db = database(server)
+    db.execute("BEGIN IMMEDIATE")  # a look waits for two seconds
+
+    def ask(_):
+        began = time.monotonic()
+        return once(server, "GET", "/health/ready").status, time.monotonic() - began
+
+    try:
+        slow = [status for status, took in in_parallel(14, ask) if took > 1.6]
+        assert 1 <= len(slow) <= len(server.children()) and set(slow) == {503}
+    finally:
+        db.execute("ROLLBACK")
+        db.close()
+    wait_until(lambda: {ask(0)[0] for _ in range(8)} == {200}, 10, "the readiness")
 
 
 @pytest.mark.bz_may("BZ02")

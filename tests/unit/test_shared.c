@@ -204,12 +204,32 @@ static void dead_waiters_leave_the_queue(void **state)
     assert_int_equal(words_in_use(shared->hash_waiter, BIZ_HASH_WAIT), 3);
 }
 
+enum { PID_MASK = (1 << 22) - 1 }; /* the rest of a word says when the process began */
+
 static void wait_for(_Atomic uint32_t *word, uint32_t want)
 {
-    for (int i = 0; i < 5000 && atomic_load(word) != want; i++) {
+    for (int i = 0; i < 5000 && (atomic_load(word) & PID_MASK) != want; i++) {
         apr_sleep(1000);
     }
-    assert_int_equal(atomic_load(word), want);
+    assert_int_equal(atomic_load(word) & PID_MASK, want);
+}
+
+/* The number of a killed process is another's by now: the place is free, whoever lives. */
+static void a_number_that_is_used_again_holds_no_place(void **state)
+{
+    uint32_t own, other;
+    int place;
+
+    assert_int_equal(biz_hash_enter(shared, 1, 0, &place), APR_SUCCESS);
+    own = atomic_load(&shared->hash_owner[0]);
+    assert_true(own > PID_MASK);
+    assert_int_equal(biz_hash_enter(shared, 1, 2000, &place), APR_TIMEUP); /* ours: it is kept */
+    other = ((own >> 22) % 1023 + 1) << 22; /* another time, never 0 */
+    atomic_store(&shared->hash_owner[0], other | (uint32_t)getpid());
+    assert_int_equal(biz_hash_enter(shared, 1, 0, &place), APR_SUCCESS);
+    assert_int_equal(atomic_load(&shared->hash_owner[0]), own);
+    biz_hash_leave(shared, place);
+    assert_int_equal(atomic_load(&shared->hash_owner[0]), 0);
 }
 
 static void the_place_of_a_killed_process_is_used_again(void **state)
@@ -229,7 +249,7 @@ static void the_place_of_a_killed_process_is_used_again(void **state)
     kill(child, SIGKILL);
     waitpid(child, NULL, 0);
     assert_int_equal(biz_hash_enter(shared, 1, 0, &place), APR_SUCCESS);
-    assert_int_equal(atomic_load(&shared->hash_owner[0]), getpid());
+    assert_int_equal(atomic_load(&shared->hash_owner[0]) & PID_MASK, getpid());
     biz_hash_leave(shared, place);
 }
 
@@ -337,6 +357,7 @@ int main(void)
         SHARED_TEST(the_queue_is_four_times_the_places),
         SHARED_TEST(dead_waiters_leave_the_queue),
         SHARED_TEST(the_place_of_a_killed_process_is_used_again),
+        SHARED_TEST(a_number_that_is_used_again_holds_no_place),
         SHARED_TEST(a_waiter_notices_the_death),
         SHARED_TEST(processes_and_threads_never_exceed_the_places),
     };
