@@ -41,7 +41,14 @@ static int same_body(biz_req *req, const store_doc *doc, const char *hash)
 static biz_code replay(biz_req *req, biz_reply *reply, const store_doc *doc)
 {
     const char *answer = store_str(doc, IDEM_ANSWER);
+    biz_json *json;
+    size_t position;
 
+    /* The ETag is not kept: it says what the body says. */
+    if ((req->route->flags & BIZ_VERSIONED) && answer != NULL &&
+        biz_json_parse(req->pool, answer, strlen(answer), BIZ_JSON_DEPTH, &json, &position) ==
+            APR_SUCCESS)
+        reply->version = biz_json_int(biz_json_get(json, "data"), "version", 0);
     reply->status = (int)store_int(doc, IDEM_STATUS);
     reply->raw = answer != NULL ? answer : "";
     reply->raw_len = strlen(reply->raw);
