@@ -42,7 +42,7 @@ typedef struct {
     _Atomic uint32_t magic;
     _Atomic uint32_t hash_owner[BIZ_HASH_SLOTS]; /* biz_place_take()'s words */
     _Atomic uint32_t hash_waiter[BIZ_HASH_WAIT];
-    _Atomic int64_t minute[BIZ_MINUTE_LINES];    /* when the line was last written, microseconds */
+    _Atomic int64_t minute[BIZ_MINUTE_LINES]; /* when the line was last written, microseconds */
     _Atomic uint64_t suppressed[BIZ_MINUTE_LINES]; /* how often it was held back since */
     _Atomic int64_t touch_again_at;                /* microseconds; auth/session.h */
     _Atomic int64_t flood_minute, flood_until;     /* auth/work.h */

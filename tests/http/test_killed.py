@@ -200,6 +200,7 @@ def test_kills_at_any_instruction(server):
 
 @pytest.mark.sqlite
 @pytest.mark.bz("BZ0201")
+@pytest.mark.bz_may("BZ0210")  # where many wait at once
 def test_a_store_that_takes_no_writes(server):
     """Nothing is half done, and the same request does it later."""
     person = Person(server)
