@@ -9,7 +9,7 @@
 #include "core/random.h"
 #include "outbox/outbox.h"
 
-enum { TRIES = 6 };
+enum { TRIES = 20 };
 
 /* Where documents keep it, and whose a document is. */
 static const struct {

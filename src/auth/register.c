@@ -3,6 +3,7 @@
  * gets by mail is found out later, by the outbox. */
 #include "auth.h"
 
+#include <string.h>
 #include <apr_strings.h>
 
 #include "account.h"
@@ -67,27 +68,43 @@ biz_code auth_register(biz_req *req, biz_reply *reply)
 }
 
 /* What was mailed is good: the user first, so that where the answer is lost here the same link
- * still works. The address must still be the one that it was mailed to. */
-static apr_status_t confirm(biz_req *req, const store_doc *token)
+ * still works; one of all who do so at once tells of it. The address must still be the one that it
+ * was mailed to. */
+static apr_status_t confirm_user(biz_req *req, const store_doc *token)
 {
     const act_by by = act_by_caller(req, store_str(token, VERIFY_USER_ID));
-    store_cond same[] = {STORE_EQ_STR(USER_EMAIL, store_str(token, VERIFY_EMAIL))};
+    const char *address = store_str(token, VERIFY_EMAIL);
+    store_cond conds[] = {STORE_EQ_STR(USER_EMAIL, address),
+                          {USER_EMAIL_VERIFIED, STORE_NE, STORE_V_INT(1)}};
     store_change verified[] = {STORE_SET_BOOL(USER_EMAIL_VERIFIED, 1)};
+    store_doc *user;
+    apr_status_t status = act_update(&by, COLL_USERS, by.user_id, conds, STORE_COUNT_OF(conds),
+                                     verified, 1, &(act){.event = "user_email_verified"}, 1, &user);
+
+    if (status == APR_SUCCESS)
+        (void)act_tell(&by, &user);
+    if (status != STORE_ECOND)
+        return status;
+    status = store_get(req->env->store, req->pool, COLL_USERS, by.user_id, &user);
+    return status == APR_SUCCESS &&
+                   (address == NULL || strcmp(address, store_str(user, USER_EMAIL)))
+               ? STORE_ECOND
+               : status;
+}
+
+static apr_status_t confirm(biz_req *req, const store_doc *token)
+{
     store_cond unused[] = {STORE_EQ_BOOL(VERIFY_USED, 0),
                            STORE_GT_TIME(VERIFY_EXPIRES_AT, req->now)};
     store_change use[] = {STORE_SET_BOOL(VERIFY_USED, 1), STORE_SET_TIME(VERIFY_USED_AT, req->now)};
-    store_doc *user;
     apr_status_t status;
 
     if (store_bool(token, VERIFY_USED) || store_time(token, VERIFY_EXPIRES_AT) <= req->now)
         return STORE_ECOND;
-    status = act_update(&by, COLL_USERS, by.user_id, same, 1, verified, 1,
-                        &(act){.event = "user_email_verified"}, 1, &user);
+    status = confirm_user(req, token);
     if (status == APR_SUCCESS)
         status = store_update(req->env->store, req->pool, COLL_VERIFY_TOKENS, store_doc_id(token),
                               unused, STORE_COUNT_OF(unused), use, STORE_COUNT_OF(use), NULL);
-    if (status == APR_SUCCESS)
-        (void)act_tell(&by, &user);
     return status;
 }
 

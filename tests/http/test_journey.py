@@ -80,6 +80,8 @@ def test_the_address_is_confirmed_once(server):
                                              json={"token": token}))
     assert sorted(a.status for a in answers) == [200] + [400] * 9
     assert person.me().data["email_verified"] is True
+    assert len(rows(server, "audit_log", event="user_email_verified",
+                    user_id=person.me().data["id"])) == 1
     check_error(person.api.post("/auth/verify-email", json={"token": token}), 400, "INVALID_TOKEN")
 
 
