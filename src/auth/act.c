@@ -204,7 +204,6 @@ apr_status_t act_tell(const act_by *by, store_doc **doc)
     const char *id = store_doc_id(*doc), *text = act_untold(*doc);
     int is_over = coll == COLL_PASSKEYS && store_is_null(*doc, PASSKEY_USER_ID);
     store_cond same[] = {STORE_EQ_STR(untold, text)};
-    store_change none[] = {STORE_SET_NULL(untold)};
     store_doc *after = *doc;
     apr_status_t status;
 
@@ -216,7 +215,7 @@ apr_status_t act_tell(const act_by *by, store_doc **doc)
     if (is_over)
         status = store_delete(by->store, by->pool, coll, id, same, 1);
     else
-        status = store_update(by->store, by->pool, coll, id, same, 1, none, 1, &after);
+        status = store_empty(by->store, by->pool, coll, id, untold, text, &after);
     if (status == STORE_ECOND && !is_over) /* somebody else has told it meanwhile */
         status = store_get(by->store, by->pool, coll, id, &after);
     if (status == APR_SUCCESS)

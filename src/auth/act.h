@@ -46,8 +46,8 @@ void act_carry(const act_by *by, store_doc *doc, const act *acts, size_t n_acts)
 const char *act_untold(const store_doc *doc);
 
 /* Writes the rows and mails of *doc; *doc is replaced by the document that has nothing to tell any
- * more (a passkey without a user is removed then). Where the store does not take them the document
- * keeps them, so that a request whose change is done need not fail. */
+ * more, in the same version (a passkey without a user is removed then). Where the store does not
+ * take them the document keeps them, so that a request whose change is done need not fail. */
 apr_status_t act_tell(const act_by *by, store_doc **doc);
 /* The rows and mails alone; the background job empties the field. */
 apr_status_t act_write(const act_by *by, const store_doc *doc);

@@ -262,6 +262,27 @@ apr_status_t store_update(store *s, apr_pool_t *pool, store_coll_no coll_no, con
     return s->backend->update(s, pool, coll, id, conds, n_conds, changes, n_changes, after);
 }
 
+apr_status_t store_empty(store *s, apr_pool_t *pool, store_coll_no coll_no, const char *id,
+                         store_fid field, const char *value, store_doc **after)
+{
+    const store_coll *coll = store_coll_by_no(coll_no);
+    const store_cond same = STORE_EQ_STR(field, value), *conds = &same;
+    const store_change none = STORE_SET_NULL(field);
+    apr_status_t rv;
+
+    *after = NULL;
+    if (!coll) {
+        return store_misuse("store_empty", NULL, "no such collection");
+    }
+    rv = store_conds_check(pool, "store_empty", coll, &same, 1, &conds);
+    if (rv) {
+        return rv;
+    }
+    return store_id_is_possible(id)
+               ? s->backend->update(s, pool, coll, id, conds, 1, &none, 1, after)
+               : STORE_ENOENT;
+}
+
 apr_status_t store_delete(store *s, apr_pool_t *pool, store_coll_no coll_no, const char *id,
                           const store_cond *conds, size_t n_conds)
 {

@@ -226,6 +226,11 @@ apr_status_t store_update(store *s, apr_pool_t *pool, store_coll_no coll, const 
                           const store_cond *conds, size_t n_conds, const store_change *changes,
                           size_t n_changes, store_doc **after);
 
+/* Empties a text field that is `value` yet, one that no reader of the document is told of: version
+ * and updated_at stay. Gives the document after it. STORE_ENOENT, STORE_ECOND. */
+apr_status_t store_empty(store *s, apr_pool_t *pool, store_coll_no coll, const char *id,
+                         store_fid field, const char *value, store_doc **after);
+
 /* STORE_ENOENT, STORE_ECOND. */
 apr_status_t store_delete(store *s, apr_pool_t *pool, store_coll_no coll, const char *id,
                           const store_cond *conds, size_t n_conds);

@@ -377,6 +377,28 @@ static void a_stale_version_changes_nothing(void **state)
                   STORE_ENOENT);
 }
 
+static void a_text_is_emptied_unseen(void **state)
+{
+    store_doc *doc = new_user(unique_name("empty")), *after;
+
+    (void)state;
+    store_set_str(doc, USER_UNTOLD, "[1]");
+    assert_ok(store_insert(st, pool, doc, NULL));
+    usleep(2000);
+    assert_status(store_empty(st, pool, COLL_USERS, store_doc_id(doc), USER_UNTOLD, "[2]", &after),
+                  STORE_ECOND);
+    assert_null(after);
+    assert_status(store_empty(st, pool, COLL_USERS, unique_name("usr"), USER_UNTOLD, "[1]", &after),
+                  STORE_ENOENT);
+    assert_ok(store_empty(st, pool, COLL_USERS, store_doc_id(doc), USER_UNTOLD, "[1]", &after));
+    assert_true(store_is_null(after, USER_UNTOLD));
+    assert_int_equal(store_doc_version(after), 1);
+    assert_true(store_time(after, STORE_UPDATED_AT) == store_time(doc, STORE_UPDATED_AT));
+    assert_true(store_is_null(got(COLL_USERS, store_doc_id(doc)), USER_UNTOLD));
+    assert_status(store_empty(st, pool, COLL_USERS, store_doc_id(doc), USER_UNTOLD, "[1]", &after),
+                  STORE_ECOND);
+}
+
 /* Each line: does the condition hold for the document below? Asked as a change's condition, as a
  * filter of a walk, and with all those that hold at once. */
 static void conditions_mean_what_they_say(void **state)
@@ -717,6 +739,7 @@ int main(void)
         T(a_change_cannot_take_a_key),
         T(an_update_gives_what_is_there_after),
         T(a_stale_version_changes_nothing),
+        T(a_text_is_emptied_unseen),
         T(conditions_mean_what_they_say),
         T(bools_and_null_bools),
         T(a_delete_is_conditional_too),

@@ -304,7 +304,7 @@ def test_first_admin(ctl):
     assert re.fullmatch(rf"{USER_ID.pattern} ada@example.com: made, admin\n", result.out)
     user = ctl.user()
     assert user["role"] == "admin" and user["name"] == "Ada Lovelace" and user["email_verified"]
-    assert not user["disabled"] and user["has_password"] and user["version"] == 2
+    assert not user["disabled"] and user["has_password"] and user["version"] == 1
     assert ctl.hash().startswith("$argon2id$v=19$m=19456,t=2,p=1$")
     assert opens(ctl.hash(), PASSWORD) and not opens(ctl.hash(), PASSWORD + "\n")
     assert ctl.sql("SELECT email_typed FROM users") == [("Ada@Example.com",)]
@@ -318,7 +318,7 @@ def test_every_option(ctl):
     assert user.pop("created_at").endswith("Z") and user.pop("updated_at").endswith("Z")
     assert user == {"email": "grace@example.com", "name": "Gräfin Grace 🦉", "phone": "+4930123456",
                     "role": "staff", "email_verified": False, "mfa_enabled": False,
-                    "locale": "pt-BR", "timezone": "Europe/Berlin", "version": 2,
+                    "locale": "pt-BR", "timezone": "Europe/Berlin", "version": 1,
                     "disabled": False, "has_password": True}
 
 

@@ -90,6 +90,8 @@ static void a_change_tells_once(void **state)
     assert_int_equal(act_tell(&by, &after), 0);
     assert_null(act_untold(after));
     assert_string_equal(store_str(after, USER_NAME), "Ada L.");
+    assert_int_equal(store_doc_version(after),
+                     store_doc_version(user) + 1); /* by the change alone */
     /* Whoever is late with it tells nobody a second time. */
     assert_int_equal(act_tell(&by, &old), 0);
     assert_null(act_untold(old));
