@@ -237,9 +237,10 @@ def test_a_kill_before_each_step(killer):
     kinds = [steps_of(killer, kind) for kind in killer.kinds]
     for tries in kinds:
         assert len(tries) >= 4  # the change, its row, the field emptied; mostly a mail
-        done = [change.is_done() for change in tries]
-        assert False in done and done[-1] and sum(done) >= 2
+        assert [change.is_done() for change in tries].count(True) >= 2
     tries = [change for tries in kinds for change in tries]
+    # A commit whose process was killed before it was durable may be there all the same.
+    assert False in [change.is_done() for change in tries]
     wait_until(lambda: all(change.told() == change.expected() for change in tries), 15,
                "the rows and mails of what was done")
     for change in tries:
