@@ -1,6 +1,7 @@
 -- load.lua: what wrk sends, by variables of the bench, and its figures as one line of JSON.
 -- BENCH_METHOD, BENCH_PATH, BENCH_HEADERS ("Name: value" lines), BENCH_BODIES (lines, in turn),
--- BENCH_ADDRESSES: from how many client addresses, in X-Forwarded-For.
+-- BENCH_ADDRESSES: from how many client addresses, in X-Forwarded-For. BENCH_PAUSE: milliseconds
+-- that each connection lets pass before it asks again.
 local method = os.getenv("BENCH_METHOD") or "GET"
 local path = os.getenv("BENCH_PATH")
 local addresses = tonumber(os.getenv("BENCH_ADDRESSES") or "1")
@@ -26,6 +27,12 @@ function request()
     end
     return head .. "X-Forwarded-For: 10." .. math.floor(n / 65536) % 256 .. "." ..
         math.floor(n / 256) % 256 .. "." .. n % 256 .. tail
+end
+
+if os.getenv("BENCH_PAUSE") then
+    function delay()
+        return tonumber(os.getenv("BENCH_PAUSE"))
+    end
 end
 
 function done(summary, latency)
