@@ -114,9 +114,9 @@ fuzz:
 	@$(SUBMAKE) B=$(B)/fuzzer CC="$(FUZZ_CC)" REPLAY= POOLS=$(B)/fuzzer/pools.o \
 	    CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=undefined" \
 	    LDFLAGS="-fsanitize=fuzzer" $(FUZZ:%=$(B)/fuzzer/fuzz/test_%)
-	@tests/fuzz/hunt $(B)/fuzzer $(FUZZ_SECONDS) $(FUZZ)
 	@$(SUBMAKE) all
-	@$(PYTHON) -W ignore tests/fuzz/api "$(B)" $(FUZZ_SECONDS)
+	@tests/fuzz/hunt $(B)/fuzzer $(FUZZ_SECONDS) $(FUZZ); found=$$?; \
+	    $(PYTHON) -W ignore tests/fuzz/api "$(B)" $(FUZZ_SECONDS) && exit $$found
 FUZZ_CC = clang
 
 # Figures for docs/BENCHMARKS.md, from programs of their own beside what is measured.
