@@ -332,6 +332,7 @@ class Server:
         self.port, self.https_port = free_port(), free_port() if https else None
         self.mpm = mpm or os.environ.get("BIZ_MPM") or "event"
         self.old = set()  # the processes of earlier generations
+        self.core_pages = True  # False where somebody beside us refuses them
         self.url = f"http://127.0.0.1:{self.port}"
         self.conf, self.vhosts, self.https = conf, vhosts or {}, https
         # mod_http2 does not work with prefork (AH10034).
@@ -502,7 +503,7 @@ BizApiMailFrom "Test Salon <salon@example.test>"
     def look_at_core_pages(self):
         """What Apache's own modules tell of the server, its last requests and its configuration: kept
         beside the logs, where close() searches. Nothing comes where all workers are busy."""
-        for path in CORE_PAGES:
+        for path in CORE_PAGES if self.core_pages else ():
             try:
                 answer = self.raw(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode(), 2)
             except OSError:

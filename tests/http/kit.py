@@ -575,6 +575,10 @@ class Shim:
     def checked(self):
         return self.count.stat().st_size
 
+    def killed(self):
+        """The numbers of the workers that `kill` has killed."""
+        return {int(path.suffix[1:]) for path in self.kill.parent.glob("kill.*")}
+
 
 
 def processor_time(server):

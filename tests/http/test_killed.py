@@ -36,14 +36,12 @@ def server(module_server):
 
 def killed(server, method, path, **more):
     """The request is worked, and the worker killed before it answers."""
-    before, told = set(server.children()), server.log_text().count("AH00052")
     server.shim.kill.touch()
     with pytest.raises(httpx.HTTPError):
         once(server, method, path, ip=new_ip(), **more)
     assert not server.shim.kill.exists()
-    # On prefork it may have begun after we looked; the parent tells of it, but only once a second.
-    wait_until(lambda: before - set(server.children()) or server.log_text().count("AH00052") > told,
-               10, "the worker's end")
+    wait_until(lambda: not server.shim.killed().intersection(server.children()), 10,
+               "the worker's end")
 
 
 def events(server, person):

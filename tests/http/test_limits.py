@@ -276,6 +276,7 @@ def test_exactly_ten_of_200_streams(server):
 
 
 def test_exactly_ten_over_both_protocols(server):
+    server.must_speak_http2()
     ip, found = new_ip(), []
     threads = [threading.Thread(target=lambda f=f: found.extend(f(server, ip, 100)))
                for f in (flood_h1, flood_h2)]

@@ -2,7 +2,8 @@
  * product. Things that cannot be seen or done from outside:
  *
  *   SHIM_KILL   a file: while it is there, the process that is about to write the first byte of an
- *               HTTP answer removes it and kills itself: after all commits, before the answer
+ *               HTTP answer adds its number to the name and kills itself: after all commits,
+ *               before the answer
  *   SHIM_STEP   a file with a number n: the thread that has read a request and is about to make the
  *               n-th commit of SQLite durable from now on removes it and kills its process: between
  *               two steps of a request
@@ -76,9 +77,13 @@ ssize_t writev(int fd, const struct iovec *parts, int n)
 
     if (!real)
         *(void **)&real = dlsym(RTLD_NEXT, "writev");
-    if (file && n > 0 && parts[0].iov_len >= 9 && memcmp(parts[0].iov_base, "HTTP/1.1 ", 9) == 0 &&
-        unlink(file) == 0)
-        kill(getpid(), SIGKILL);
+    if (file && n > 0 && parts[0].iov_len >= 9 && memcmp(parts[0].iov_base, "HTTP/1.1 ", 9) == 0) {
+        char mine[4096];
+
+        snprintf(mine, sizeof(mine), "%s.%d", file, (int)getpid());
+        if (rename(file, mine) == 0)
+            kill(getpid(), SIGKILL);
+    }
     return real(fd, parts, n);
 }
 
