@@ -87,7 +87,7 @@ test-%:
 # so do gcc 12's frames for use after return where a type wants 128 bytes (bson_t).
 asan: SAN = address,undefined -fno-sanitize-recover=undefined
 asan: POOLS = $(B)/asan/pools
-asan: export ASAN_OPTIONS = detect_leaks=0:abort_on_error=1:use_sigaltstack=0:quarantine_size_mb=64
+asan: export ASAN_OPTIONS = suppressions=$(CURDIR)/tests/asan.supp:detect_leaks=0:abort_on_error=1:use_sigaltstack=0:quarantine_size_mb=64
 asan: export UBSAN_OPTIONS = abort_on_error=1:print_stacktrace=1
 asan: export LSAN_OPTIONS = suppressions=$(CURDIR)/tests/lsan.supp:print_suppressions=0
 tsan: SAN = thread

@@ -340,9 +340,9 @@ class Server:
         self.lacks_http2 = http2 and not self.http2
         self.modules, self.has_mail, self.pages = modules, mail, pages
         # AH01882: mod_ssl was built against another patch level of OpenSSL than it runs with.
-        # AH03093: event closes its set of idle connections at a stop while one comes back to it.
+        # AH03092, AH03093: event closes its sets of connections at a stop while one comes back to it.
         # BZ1004: /tmp is in memory on some machines. AH00045 to 47: a stop took more than 3 s.
-        self.may = (*may, "AH01882", "AH03093", "BZ1004",
+        self.may = (*may, "AH01882", "AH03092", "AH03093", "BZ1004",
                     *(("AH00045", "AH00046", "AH00047") if PATIENCE > 1 else ()))
         self.process, self.log_position = None, 0
         self.only_for = None  # the test or module that it belongs to
