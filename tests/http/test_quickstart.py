@@ -20,6 +20,8 @@ import pytest
 
 from harness import BUILD, REPO, Mailbox, free_port, text_of, wait_until
 
+pytestmark = pytest.mark.skipif("BIZ_PRELOAD" in os.environ,
+                                reason="starts its own server, without a sanitizer's runtime")
 ROOT = os.geteuid() == 0
 PASSWORD = "correct horse battery staple"
 
