@@ -43,7 +43,7 @@ def accounts(server, word, count, **fields):
     db.execute("BEGIN")
     for number in range(count):
         email = f"{word}{number:06}@people.test"
-        person = {**model, **fields, "email": email, "email_typed": email,
+        person = {**model, "untold": None, **fields, "email": email, "email_typed": email,
                   "_id": f"usr_{word[:6]:0<6}{number:020}"}
         db.execute(f"INSERT INTO users ({', '.join(columns)}) VALUES "
                    f"({', '.join('?' * len(columns))})", [person[c] for c in columns])
