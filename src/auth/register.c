@@ -87,7 +87,7 @@ static apr_status_t confirm_user(biz_req *req, const store_doc *token)
         return status;
     status = store_get(req->env->store, req->pool, COLL_USERS, by.user_id, &user);
     return status == APR_SUCCESS &&
-                   (address == NULL || strcmp(address, store_str(user, USER_EMAIL)))
+                   (address == NULL || strcmp(address, store_str(user, USER_EMAIL)) != 0)
                ? STORE_ECOND
                : status;
 }
