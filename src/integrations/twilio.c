@@ -107,12 +107,12 @@ twilio_result twilio_send(const biz_env *env, apr_pool_t *pool, const char *to, 
 {
     const char *form[] = {"To",
                           to,
+                          "StatusCallback",
+                          callback(env, pool, row),
                           "From",
                           biz_secret(env->settings, "TWILIO_PHONE_NUMBER"),
                           "Body",
                           cut(pool, text),
-                          "StatusCallback",
-                          callback(env, pool, row),
                           NULL};
 
     messages(env, pool, "", client_form(pool, form), a);

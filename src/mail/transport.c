@@ -266,8 +266,8 @@ static void add_content(apr_pool_t *pool, biz_json *list, const char *type, cons
 {
     biz_json *json = biz_json_object(pool);
 
-    biz_json_set_str(json, "type", type);
     biz_json_set_str(json, "value", value);
+    biz_json_set_str(json, "type", type);
     biz_json_add(list, json);
 }
 
@@ -278,13 +278,14 @@ static biz_json *attachment(apr_pool_t *pool, const char *calendar)
 
     biz_json_set_str(json, "content",
                      apr_pencode_base64(pool, calendar, APR_ENCODE_STRING, APR_ENCODE_NONE, NULL));
-    biz_json_set_str(json, "type", MAIL_CALENDAR_TYPE);
     biz_json_set_str(json, "filename", MAIL_CALENDAR_FILE);
+    biz_json_set_str(json, "type", MAIL_CALENDAR_TYPE);
     biz_json_set_str(json, "disposition", "attachment");
     biz_json_add(list, json);
     return list;
 }
 
+/* In the order in which SendGrid's own library writes it, so that both can be compared by byte. */
 static biz_json *sendgrid_body(apr_pool_t *pool, const mail_envelope *e, const mail_rendered *r)
 {
     biz_json *body = biz_json_object(pool), *list = biz_json_array(pool);
@@ -294,24 +295,21 @@ static biz_json *sendgrid_body(apr_pool_t *pool, const mail_envelope *e, const m
     const apr_array_header_t *more =
         apr_table_elts(mail_headers(pool, mail_address_of(pool, e->from), r));
 
+    biz_json_set(body, "from",
+                 person(pool, mail_address_of(pool, e->from), mail_name_of(pool, e->from)));
+    biz_json_set_str(body, "subject", r->subject);
     biz_json_add(
         to, person(pool, e->to,
                    e->to_name ? without_separators(pool, mail_line(pool, e->to_name, 200)) : NULL));
     biz_json_set(one, "to", to);
     biz_json_add(list, one);
     biz_json_set(body, "personalizations", list);
-    biz_json_set(body, "from",
-                 person(pool, mail_address_of(pool, e->from), mail_name_of(pool, e->from)));
-    if (e->reply_to) {
-        biz_json_set(body, "reply_to", person(pool, e->reply_to, NULL));
-    }
-    biz_json_set_str(body, "subject", r->subject);
-    add_content(pool, content, "text/plain", r->text);
-    add_content(pool, content, "text/html", r->html);
-    biz_json_set(body, "content", content);
     if (r->calendar) {
         biz_json_set(body, "attachments", attachment(pool, r->calendar));
     }
+    add_content(pool, content, "text/plain", r->text);
+    add_content(pool, content, "text/html", r->html);
+    biz_json_set(body, "content", content);
     for (int i = 0; i < more->nelts; i++) {
         const apr_table_entry_t *header = &APR_ARRAY_IDX(more, i, apr_table_entry_t);
 
@@ -322,12 +320,15 @@ static biz_json *sendgrid_body(apr_pool_t *pool, const mail_envelope *e, const m
         headers, "Message-ID",
         apr_pstrcat(pool, "<", e->id, strchr(mail_address_of(pool, e->from), '@'), ">", NULL));
     biz_json_set(body, "headers", headers);
-    biz_json_set_str(arguments, "outbox_id", e->id);
-    biz_json_set(body, "custom_args", arguments);
     /* Else each link, with the token in it, would lead over a tracker. */
     biz_json_set(tracking, "click_tracking", switched_off(pool));
     biz_json_set(tracking, "open_tracking", switched_off(pool));
     biz_json_set(body, "tracking_settings", tracking);
+    biz_json_set_str(arguments, "outbox_id", e->id);
+    biz_json_set(body, "custom_args", arguments);
+    if (e->reply_to) {
+        biz_json_set(body, "reply_to", person(pool, e->reply_to, NULL));
+    }
     return body;
 }
 

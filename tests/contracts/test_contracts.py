@@ -1,7 +1,9 @@
-"""What we send is what the providers' own contracts accept. BIZAPI_CONTRACTS=DIR names a folder with
-their published interfaces and contractmock.py, which validates each request against them and keeps
-a journal. Without it these tests are left out, and say so: the stand-in of tests/lib/providers.py
-has the other tests, and is no judge of a whole contract."""
+"""What we send is what the providers' own contracts accept, and what their own SDKs would send.
+BIZAPI_CONTRACTS=DIR names a folder with their published interfaces and contractmock.py, which
+validates each request against them and keeps a journal; BIZAPI_SDKCHECK=DIR one with a package.json
+and a node_modules that have the SDKs. Without them these tests are left out, and say so: the stand-in
+of tests/lib/providers.py has the other tests, and is no judge of a whole contract."""
+import base64
 import json
 import os
 import pathlib
@@ -9,6 +11,7 @@ import random
 import shutil
 import socket
 import subprocess
+import urllib.parse
 import urllib.request
 
 import pytest
@@ -21,6 +24,9 @@ from kit import Admin, Person, change, insert, now_ms
 CONTRACTS = os.environ.get("BIZAPI_CONTRACTS")
 pytestmark = pytest.mark.skipif(not CONTRACTS, reason="left out: BIZAPI_CONTRACTS names no folder "
                                                       "with the providers' contracts")
+SDKS = os.environ.get("BIZAPI_SDKCHECK")
+sdks = pytest.mark.skipif(not SDKS, reason="left out: BIZAPI_SDKCHECK names no folder with the "
+                                           "providers' own SDKs")
 HERE = pathlib.Path(__file__).resolve().parent
 NAMES = ("stripe", "twilio", "sendgrid", "googlemaps", "osrm", "openweather", "elevenlabs", "fcm")
 
@@ -56,12 +62,17 @@ class Mock:
         for url in self.url.values():
             urllib.request.urlopen(f"{url}/__reset").read()
 
-    def journal(self, name):
-        """[METHOD target] of what came; fails on any violation."""
+    def entries(self, name):
+        """What came; fails on any violation."""
         with urllib.request.urlopen(f"{self.url[name]}/__journal") as answer:
             entries = json.load(answer)
         for entry in entries:
             assert not entry["violations"], entry
+        return entries
+
+    def journal(self, name):
+        """[METHOD target] of what came."""
+        entries = self.entries(name)
         return [f"{e['method']} {e['target'].partition('?')[0]}" for e in entries]
 
     def everything(self):
@@ -145,9 +156,10 @@ def test_the_live_tests(mock, secrets, tmp_path):
 
 @pytest.fixture
 def salon(make_server, mock):
-    def make(env, **more):
+    def make(env, conf="", **more):
         server = make_server(conf="BizApiBusiness latitude 52.504\nBizApiBusiness longitude 13.33\n"
-                                  "BizApiBusiness locale pt-BR\n" + mock.conf(), env=env, **more)
+                                  f"BizApiBusiness locale pt-BR\n{mock.conf()}\n{conf}", env=env,
+                             **more)
         server.person = Person(server)
         change(server, "users", {"email": server.person.email}, email_verified=1)
         server.customer = insert(server, "customers", name="N", email=server.person.email,
@@ -217,3 +229,152 @@ def test_a_mail_by_sendgrid(mock, salon, secrets):
     server.person.api.post("/auth/forgot-password", json={"email": server.person.email})
     wait_until(lambda: len(mock.journal("sendgrid")) >= 1, 15, "the mail")
     assert set(mock.journal("sendgrid")) == {"POST /v3/mail/send"}
+
+
+# ---- what their own SDKs send ----
+
+# What of a request means something to its provider; SDKs have more to say of themselves.
+MEANT = ("authorization", "content-type", "idempotency-key", "stripe-version", "xi-api-key")
+
+
+def by_sdk(mock, name, provider, key, given):
+    """(our last request, what the SDK sends when it is given the same): of each
+    [method, path, query, heads that mean something, body]."""
+    done = subprocess.run(["node", HERE / "sdk.mjs", name, mock.url[provider], key], text=True,
+                          input=json.dumps(given), capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return [parts_of(entry) for entry in mock.entries(provider)[-2:]]
+
+
+def parts_of(entry):
+    heads = {name.lower(): value for name, value in entry["headers"]}
+    body = base64.b64decode(entry["body"]).decode()
+    # The type of nothing means nothing: Stripe's SDK has one on GET, too.
+    heads["content-type"] = "" if not body else heads["content-type"].partition(";")[0]
+    path, _, query = entry["target"].partition("?")
+    return [entry["method"], path, sorted(urllib.parse.parse_qsl(query)),
+            {name: heads[name] for name in MEANT if heads.get(name)}, body]
+
+
+def same(ours, theirs):
+    """To the byte; a difference is shown by where it begins."""
+    assert ours[:-1] == theirs[:-1]
+    at = next((i for i, (a, b) in enumerate(zip(ours[-1], theirs[-1])) if a != b), 0)
+    shown = slice(max(0, at - 40), at + 40)
+    assert ours[-1] == theirs[-1], (at, ours[-1][shown], theirs[-1][shown])
+
+
+def our_body(mock, provider):
+    return base64.b64decode(mock.entries(provider)[-1]["body"]).decode()
+
+
+def nested(form):
+    """{"a[b][0][c]": "x"} as the SDKs are given it."""
+    found = {}
+    for name, value in urllib.parse.parse_qsl(form):
+        keys = name.replace("]", "").split("[")
+        place = found
+        for each in keys[:-1]:
+            place = place.setdefault(each, {})
+        place[keys[-1]] = value
+    if "line_items" in found:
+        found["line_items"] = list(found["line_items"].values())
+    return found
+
+
+@sdks
+@pytest.mark.parametrize("words, name", [
+    (("create",), "session"), (("get", "cs_123"), "retrieve"), (("expire", "cs_123"), "expire"),
+    (("refund", "pi_123"), "refund")])
+def test_stripe_as_by_its_sdk(mock, program, words, name):
+    subprocess.run([program, mock.url["stripe"], "sk_test_x", *words], check=True, timeout=60,
+                   capture_output=True)
+    parameters = nested(our_body(mock, "stripe"))
+    key = parts_of(mock.entries("stripe")[-1])[3].get("idempotency-key")
+    named = words[1:] if name != "refund" else ()
+    given = [*named, parameters, {"idempotencyKey": key} if key else {}]
+    ours, theirs = by_sdk(mock, name, "stripe", "sk_test_x", given)
+    same(ours, theirs)
+
+
+@sdks
+def test_an_sms_as_by_its_sdk(mock, salon, secrets):
+    server = salon({n: v for n, v in secrets.items() if n.startswith("TWILIO")}, conf=(
+        "BizApiPublicURL https://api.example.test\nBizApiQuietHours off"))
+    insert(server, "consents", channel="sms", address="+4930123456", state="given",
+           given_at=now_ms())
+    text = "Morgen um 10:00 – *bis dann* & Grüße, 100 % (~1'!)\n😀"
+    insert(server, "outbox", channel="sms", kind="text", recipient="+4930123456", state="queued",
+           tries=0, due_at=1, data=json.dumps({"text": text}))
+    wait_until(lambda: mock.journal("twilio"), 60, "the SMS")
+    form = dict(urllib.parse.parse_qsl(our_body(mock, "twilio")))
+    assert form["Body"] == text
+    message = {name[0].lower() + name[1:]: value for name, value in form.items()}
+    ours, theirs = by_sdk(mock, "sms", "twilio", secrets["TWILIO_AUTH_TOKEN"],
+                          {"account": secrets["TWILIO_ACCOUNT_SID"], "message": message})
+    same(ours, theirs)
+
+
+@sdks
+def test_a_mail_as_by_its_sdk(mock, salon, secrets):
+    server = salon({"SENDGRID_API_KEY": secrets["SENDGRID_API_KEY"]}, mail=False, conf=(
+        "BizApiBusiness email office@example.test\nBizApiBusiness name \"Müller & Söhne\""))
+    wait_until(lambda: mock.journal("sendgrid"), 60, "the welcome")
+    body = json.loads(our_body(mock, "sendgrid"))
+    assert body["personalizations"][0].keys() == {"to"} and body["reply_to"]
+    given = {"to": body["personalizations"][0]["to"], "from": body["from"],
+             "replyTo": body["reply_to"], "subject": body["subject"],
+             "text": body["content"][0]["value"], "html": body["content"][1]["value"],
+             "headers": body["headers"], "customArgs": body["custom_args"],
+             "trackingSettings": {"clickTracking": {"enable": False},
+                                  "openTracking": {"enable": False}}}
+    ours, theirs = by_sdk(mock, "mail", "sendgrid", secrets["SENDGRID_API_KEY"], given)
+    same(ours, theirs)
+
+
+@sdks
+def test_voice_as_by_its_sdk(mock, salon, secrets):
+    server = salon({"ELEVENLABS_API_KEY": secrets["ELEVENLABS_API_KEY"]})
+    staff = Admin(server, "staff")
+    staff.api.post("/admin/voice", token=staff.access, json={"text": "Olá\n\"Nora\" 😀"})
+    body = json.loads(our_body(mock, "elevenlabs"))
+    how = body["voice_settings"]
+    given = {"text": body["text"], "modelId": body["model_id"],
+             "voiceSettings": {"stability": how["stability"],
+                               "similarityBoost": how["similarity_boost"]},
+             "outputFormat": "mp3_44100_128"}
+    ours, theirs = by_sdk(mock, "voice", "elevenlabs", secrets["ELEVENLABS_API_KEY"],
+                          {"voice": "21m00Tcm4TlvDq8ikWAM", "request": given})
+    same(ours, theirs)
+
+
+@sdks
+def test_an_address_as_by_its_sdk(mock, salon, secrets):
+    server = salon({"GOOGLE_MAPS_API_KEY": secrets["GOOGLE_MAPS_API_KEY"]})
+    ask(server, "route", now_ms())
+    ours = [e for e in mock.entries("googlemaps") if e["method"] == "GET"][-1]
+    asked = dict(parts_of(ours)[2])
+    key = asked.pop("key")
+    assert key == secrets["GOOGLE_MAPS_API_KEY"] and asked["address"].startswith("Straße des 17.")
+    theirs = by_sdk(mock, "geocode", "googlemaps", key, asked)[1]
+    same(parts_of(ours), theirs)
+
+
+@sdks
+def test_the_word_for_firebases_token(mock, secrets, tmp_path):
+    """Its SDK's own check of the signed word, as Google would read it."""
+    (tmp_path / "conf").write_text(mock.conf())
+    subprocess.run([BUILD / "bizapictl", "integrations", "test", "firebase", "--conf",
+                    tmp_path / "conf"], capture_output=True, timeout=60,
+                   env={"PATH": os.environ["PATH"], **secrets})
+    form = dict(urllib.parse.parse_qsl(our_body(mock, "fcm")))
+    account = json.loads(pathlib.Path(secrets["FIREBASE_CREDENTIALS_PATH"]).read_text())
+    public = subprocess.run(["openssl", "pkey", "-pubout"], input=account["private_key"], text=True,
+                            capture_output=True, check=True).stdout
+    (tmp_path / "pub.pem").write_text(public)
+    done = subprocess.run(["node", "fcm.mjs", "verify", tmp_path / "pub.pem", form["assertion"]],
+                          cwd=SDKS, capture_output=True, text=True, timeout=60)
+    found = json.loads(done.stdout)
+    # The address of the mock stands where Google's would.
+    assert found["bad"] == [f"aud {account['token_uri']}"], found
+    assert found["claims"]["aud"] == account["token_uri"]

@@ -1,4 +1,5 @@
-"""make mail-preview: a picture of every mail, narrow and wide, in light and dark, on one page.
+"""make mail-preview: a picture of every mail with the least, the most and the worst that it may hold,
+in each language, narrow and wide, in light and dark, on one page.
 
 Called by the Makefile with the build folder; writes BUILD/mail-preview/index.html and its pictures.
 The data is invented: see bizapictl mail preview.
@@ -15,8 +16,6 @@ from playwright.sync_api import sync_playwright
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 WIDTHS, SCHEMES = (360, 800), ("light", "dark")
-# The longest and the worst are shown of those with most in them.
-ALL_SCENARIOS = ("booking_confirmation", "invoice_sent", "password_reset")
 PAGE = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -35,23 +34,29 @@ def mails(build):
     out = subprocess.run([build / "bizapictl", "--json", "mail", "preview", "--templates",
                           REPO / "conf/mail"], check=True, capture_output=True).stdout
     for line in out.decode().splitlines():
-        mail = json.loads(line)
-        if mail["scenario"] == "short" or mail["name"] in ALL_SCENARIOS:
-            yield mail
+        yield json.loads(line)
 
 
-def draw(browser, mail, folder):
-    """One picture for each width and scheme: [(file, words)]."""
-    pictures = []
+def windows(browser):
+    """{(width, scheme): an empty page}; a busy machine may take its time."""
+    found = {}
     for width, scheme in itertools.product(WIDTHS, SCHEMES):
-        name = "-".join((mail["name"], mail["locale"], mail["scenario"], str(width), scheme))
         page = browser.new_page(viewport={"width": width, "height": 400}, color_scheme=scheme,
                                 java_script_enabled=False)
+        page.set_default_timeout(0)
+        found[width, scheme] = page
+    return found
+
+
+def draw(pages, mail, folder):
+    """One picture for each width and scheme: [(file, width)]."""
+    pictures = []
+    for (width, scheme), page in pages.items():
+        name = "-".join((mail["name"], mail["locale"], mail["scenario"], str(width), scheme))
         page.set_content(mail["html"])
         if page.evaluate("document.documentElement.scrollWidth") > width:
             sys.exit(f"{name} is wider than its window")
         page.screenshot(path=folder / f"{name}.png", full_page=True)
-        page.close()
         pictures.append((f"{name}.png", width))
     return pictures
 
@@ -65,12 +70,13 @@ def main():
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=shutil.which("chromium"),
                                        args=["--no-sandbox"])
+        pages = windows(browser)
         for number, mail in enumerate(mails(build)):
             words = f"{mail['name']}, {mail['locale']}, {mail['scenario']}"
             links.append(f'<a href="#m{number}">{words}</a>')
             pictures = "".join(
                 f'<figure><img src="{file}" width="{width}" alt="{words}" loading="lazy">'
-                f"</figure>" for file, width in draw(browser, mail, folder))
+                f"</figure>" for file, width in draw(pages, mail, folder))
             parts.append(f'<h2 id="m{number}">{words}</h2>\n<dl dir="auto"><dt>Subject</dt>'
                          f"<dd>{html.escape(mail['subject'])}</dd><dt>Preheader</dt>"
                          f"<dd>{html.escape(mail['preheader'])}</dd></dl>\n{pictures}"
