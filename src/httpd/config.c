@@ -119,19 +119,30 @@ static const char *wrong(cmd_parms *cmd, const char *value, const char *why)
     return apr_psprintf(cmd->pool, "%s: '%s': %s", cmd->cmd->name, value, why);
 }
 
+/* The value as anybody may see it. mod_info shows the tree of directives: there it is without its
+ * password, too. */
+static const char *shown(cmd_parms *cmd, const char *value)
+{
+    static const char *const with_urls[] = {"BizApiStore", "BizApiMail", "BizApiRateBackend"};
+    ap_directive_t *read = (ap_directive_t *)cmd->directive;
+
+    for (size_t i = 0; i < sizeof(with_urls) / sizeof(with_urls[0]); i++) {
+        if (!strcmp(cmd->cmd->name, with_urls[i])) {
+            read->args = store_url_shown(cmd->pool, value);
+            return read->args;
+        }
+    }
+    return value;
+}
+
 static const char *set_text(cmd_parms *cmd, void *dummy, const char *value)
 {
     server_conf *conf = own_conf(cmd);
     const char *directive = cmd->cmd->name, *why = bizapi_text_error(cmd->pool, directive, value);
+    const char *seen = shown(cmd, value);
 
     if (why != NULL)
-        return wrong(cmd,
-                     strcmp(directive, "BizApiStore") != 0 &&
-                             strcmp(directive, "BizApiMail") != 0 &&
-                             strcmp(directive, "BizApiRateBackend") != 0
-                         ? value
-                         : store_url_shown(cmd->pool, value),
-                     why);
+        return wrong(cmd, seen, why);
 #define SET_(member, name, variable)                                                               \
     if (!strcasecmp(directive, name))                                                              \
         conf->member = value;

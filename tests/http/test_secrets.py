@@ -157,6 +157,22 @@ def test_the_search_would_find_one_on_a_status_page(make_server):
     assert pages == {"core-status.html", "core-info.html"}, found
 
 
+@pytest.mark.sqlite
+@pytest.mark.bz_may("BZ0604", "BZ0605")
+def test_a_password_in_a_url_is_shown_nowhere(make_server):
+    """Of the three directives that take one; the server's end searches its pages and logs besides."""
+    password = "in-a-url-0123456789"
+    server = make_server(mail=False, conf=f"""
+BizApiRateBackend redis://:{password}@127.0.0.1:1
+BizApiMail smtp://salon:{password}@127.0.0.1:1
+<VirtualHost 127.0.0.1:1>
+    BizApiStore "mongodb://salon:{password}@127.0.0.1:1/salon"
+</VirtualHost>""")
+    page = server.api().page("/core-info?config").text
+    assert page.count("://***@127.0.0.1:1") == 3
+    assert password not in page
+
+
 def test_a_secret_is_changed_by_graceful(salon, world):
     """The old key goes out before, the new one after, and nothing fails in between."""
     admin = Admin(salon)
