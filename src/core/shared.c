@@ -18,7 +18,9 @@ enum {
     MINUTE = 60 * APR_USEC_PER_SEC,
     WAITERS_A_PLACE = 4,
     STEP_USEC = 1000,
-    STEPS_BETWEEN_CHECKS = 16 /* asking for dead owners costs one system call a place */
+    /* Asking for dead owners costs system calls for each place. */
+    STEPS_BETWEEN_CHECKS = 16,
+    CHECK_USEC = 50000
 };
 
 int biz_minute_of(_Atomic int64_t *written, _Atomic uint64_t *suppressed, uint64_t *held)
@@ -163,22 +165,28 @@ static int waiters_of(int n)
     return waiters > BIZ_HASH_WAIT ? BIZ_HASH_WAIT : waiters;
 }
 
-static int all_taken(_Atomic uint32_t *words, int n)
+static int all_taken(_Atomic uint32_t *words, int n, int look_for_dead)
 {
     for (int i = 0; i < n; i++) {
         uint32_t owner = atomic_load(&words[i]);
 
-        if (owner == 0 || is_dead(owner)) {
+        if (owner == 0 || (look_for_dead && is_dead(owner))) {
             return 0;
         }
     }
     return 1;
 }
 
+/* A flood asks this all the time: for dead ones once in CHECK_USEC. */
 int biz_hash_is_full(biz_shared *shared, int n)
 {
-    return all_taken(shared->hash_waiter, waiters_of(n)) &&
-           all_taken(shared->hash_owner, places_of(n));
+    static _Atomic int64_t looked_at;
+    int64_t last = atomic_load(&looked_at), now = biz_steady_now();
+    int look_for_dead =
+        now - last >= CHECK_USEC && atomic_compare_exchange_strong(&looked_at, &last, now);
+
+    return all_taken(shared->hash_waiter, waiters_of(n), look_for_dead) &&
+           all_taken(shared->hash_owner, places_of(n), look_for_dead);
 }
 
 apr_status_t biz_hash_enter(biz_shared *shared, int n, apr_interval_time_t wait, int *place)

@@ -67,7 +67,8 @@ void biz_place_leave(_Atomic uint32_t *owner);
  * wait already; APR_TIMEUP. */
 apr_status_t biz_hash_enter(biz_shared *shared, int n, apr_interval_time_t wait, int *place);
 void biz_hash_leave(biz_shared *shared, int place);
-/* 1 while no place is free and as many wait as may: whoever comes now would be refused. */
+/* 1 while no place is free and as many wait as may: whoever comes now would be refused. What killed
+ * processes hold is noticed within 50 ms. */
 int biz_hash_is_full(biz_shared *shared, int n);
 
 #endif
