@@ -19,10 +19,11 @@ static void a_text_is_sent_once_as_it_stands(void **state)
     assert_non_null(strstr(
         twilio.last,
         apr_psprintf(pool,
-                     "\r\n\r\nTo=%%2B4930123456&From=%%2B15005550006&Body=Your%%20appointment%%0A"
+                     "\r\n\r\nTo=%%2B4930123456&StatusCallback=https%%3A%%2F%%2Fapi.example.com"
+                     "%%2Fapi%%2Fv1%%2Fwebhooks%%2Ftwilio%%2Fstatus%%3Frow%%3D%s"
+                     "&From=%%2B15005550006&Body=Your%%20appointment%%0A"
                      "is%%20at%%2010%%3A00%%20%%7B%%7Bname%%7D%%7D%%20%%25s%%20%%26%%20"
-                     "%%F0%%9F%%98%%80&StatusCallback=https%%3A%%2F%%2Fapi.example.com"
-                     "%%2Fapi%%2Fv1%%2Fwebhooks%%2Ftwilio%%2Fstatus%%3Frow%%3D%s",
+                     "%%F0%%9F%%98%%80",
                      id)));
     assert_int_equal(work(worker(NULL)), 0);
     assert_int_equal(twilio.requests, 1);
