@@ -5,7 +5,6 @@ import datetime
 import json
 import os
 import pathlib
-import pty
 import random
 import re
 import signal
@@ -21,6 +20,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "lib")]
 import mongod  # noqa: E402
 import schema  # noqa: E402
+import terminal  # noqa: E402
 
 REPO = HERE.parents[1]
 CTL = pathlib.Path(os.environ.get("BIZ_BUILD") or REPO / "build") / "bizapictl"
@@ -708,24 +708,7 @@ def test_import_refuses_what_makes_no_sense(shop, sqlite, database, mongo):
 # ---- the bar ----
 
 def on_a_terminal(*args):
-    """What the terminal on stderr got, and stdout."""
-    master, slave = pty.openpty()
-    process = subprocess.Popen([CTL, *args], env=environment(), stdout=subprocess.PIPE, stderr=slave,
-                               stdin=subprocess.DEVNULL, text=True)
-    os.close(slave)
-    shown = b""
-    while True:
-        try:
-            piece = os.read(master, 65536)
-        except OSError:
-            break
-        if not piece:
-            break
-        shown += piece
-    os.close(master)
-    out = process.stdout.read()
-    assert process.wait(60) == OK
-    return shown.decode(), out
+    return terminal.run([CTL, *args], environment())
 
 
 def test_the_bar_is_for_terminals_alone(sqlite):

@@ -2,14 +2,19 @@
 who came can sign in, and that an end in the middle loses and doubles nobody."""
 import json
 import os
+import re
 import signal
 import subprocess
+import sys
 import time
 
 import pytest
 
-from harness import BUILD
+from harness import BUILD, REPO
 from kit import BCRYPT, PASSWORD, address, login, row, rows
+
+sys.path.append(str(REPO / "tests/lib"))
+import terminal  # noqa: E402
 
 OK, FAILED, USAGE, MISSING = range(4)
 HASH = BCRYPT.format("y")
@@ -123,6 +128,20 @@ def test_an_htpasswd_file(server, api, bring):
         assert login(api, email, PASSWORD).status == 200
     assert "line 1" in bring("htpasswd", "no colon\n", expect=FAILED)
     assert "no user" in bring("htpasswd", "# nobody\n", expect=MISSING)
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("kind", ["csv", "htpasswd"])
+def test_a_terminal_sees_how_far_it_is(server, tmp_path, kind):
+    file, names = tmp_path / "source", [address(f"bar{n}") for n in range(150)]
+    file.write_text("".join(f"{name}:{HASH}\n" for name in names) if kind == "htpasswd" else
+                    HEADER + "".join(f"{name},Bar,{HASH},,,,,\r\n" for name in names))
+    shown, out = terminal.run([BUILD / "bizapictl", "-s", server.store, "import", kind, file],
+                              server.env)
+    frames = [int(n) for n in re.findall(r"(\d+)% \d+/150", shown)]
+    assert frames[0] == 0 and frames == sorted(frames) and len(frames) >= 3
+    assert "[####" in shown and shown.endswith("\r\x1b[K") and "\x1b" not in out
+    assert all(user(server, name) for name in names[::50])
 
 
 def test_who_was_interrupted_runs_it_again(server, tmp_path):
