@@ -30,12 +30,14 @@ client_verdict google_judge_geocode(client_answer *a)
     return strcmp(status, "UNKNOWN_ERROR") != 0 ? CLIENT_IS_ANSWER : CLIENT_IS_BROKEN;
 }
 
-/* A wrong key is 400 here, told apart by its reason. */
+/* A wrong key is 400 here, told apart by its reason. Where there is no way the object is empty. */
 client_verdict google_judge_route(client_answer *a)
 {
-    biz_json *details = biz_json_get(biz_json_get(a->json, "error"), "details");
+    biz_json *error = biz_json_get(a->json, "error"), *details = biz_json_get(error, "details");
     size_t i;
 
+    if (a->status == 200 && (biz_json_kind(a->json) != BIZ_JSON_OBJECT || error != NULL))
+        return CLIENT_IS_BROKEN;
     for (i = 0; a->status == 400 && i < biz_json_size(details); i++) {
         const char *reason = biz_json_str(biz_json_at(details, i), "reason");
 

@@ -13,12 +13,53 @@
 
 enum { STEP_SECONDS = 3 * 3600, NOW_KEPT = 600, FORECAST_KEPT = 3600, TOWN_MAX = 80 };
 
+static int take(const biz_json *json, weather_reading *reading)
+{
+    const biz_json *main = biz_json_get(json, "main");
+    const biz_json *words = biz_json_at(biz_json_get(json, "weather"), 0);
+    double temperature = biz_json_number(main, "temp", NAN);
+    double rain = biz_json_number(json, "pop", NAN);
+
+    if (!(fabs(temperature) < 200))
+        return 0;
+    memset(reading, 0, sizeof(*reading));
+    reading->at = apr_time_from_sec(biz_json_int(json, "dt", 0));
+    reading->temperature = llround(temperature);
+    reading->feels_like = llround(biz_json_number(main, "feels_like", temperature));
+    reading->rain_percent = rain >= 0 && rain <= 1 ? llround(rain * 100) : -1;
+    reading->wind_kmh = llround(biz_json_number(biz_json_get(json, "wind"), "speed", 0) * 3.6);
+    reading->text = biz_json_str(words, "description");
+    reading->icon = biz_json_str(words, "icon");
+    return reading->at != 0;
+}
+
+/* An error may come with 200, too: what cannot be read is no answer, and not kept. */
+static client_verdict judge_weather(client_answer *a)
+{
+    const biz_json *first = biz_json_at(biz_json_get(a->json, "list"), 0);
+    weather_reading reading;
+
+    return a->status == 200 && !take(first != NULL ? first : a->json, &reading) ? CLIENT_IS_BROKEN
+                                                                                : CLIENT_BY_STATUS;
+}
+
+static client_verdict judge_towns(client_answer *a)
+{
+    return a->status == 200 && biz_json_kind(a->json) != BIZ_JSON_ARRAY ? CLIENT_IS_BROKEN
+                                                                        : CLIENT_BY_STATUS;
+}
+
 /* 400 is our mistake, or a place where there is nothing; a new key is 401 for up to two hours. */
-static client_result ask(biz_req *req, const char *path, const char *const *pairs, client_answer *a)
+static client_result ask(biz_req *req, const char *path, const char *const *pairs,
+                         client_verdict (*judge)(client_answer *), client_answer *a)
 {
     const char *key[] = {"appid", biz_secret(req->env->settings, "OPENWEATHER_API_KEY"), NULL};
-    client_request request = {
-        .host = CLIENT_OPENWEATHER, .method = "GET", .tries = 2, .harmless = 1, .wants_json = 1};
+    client_request request = {.host = CLIENT_OPENWEATHER,
+                              .method = "GET",
+                              .tries = 2,
+                              .harmless = 1,
+                              .wants_json = 1,
+                              .judge = judge};
 
     request.path = apr_pstrcat(req->pool, path, "?", client_form(req->pool, pairs), "&",
                                client_form(req->pool, key), NULL);
@@ -52,30 +93,10 @@ static biz_json *answer_of(biz_req *req, const char *path, const map_point *poin
 
     if (kept != NULL)
         return kept;
-    if (ask(req, path, pairs, &a) != CLIENT_ANSWERED || a.status != 200)
+    if (ask(req, path, pairs, judge_weather, &a) != CLIENT_ANSWERED || a.status != 200)
         return NULL;
     cache_put(req, what, a.json, apr_time_from_sec(seconds));
     return a.json;
-}
-
-static int take(const biz_json *json, weather_reading *reading)
-{
-    const biz_json *main = biz_json_get(json, "main");
-    const biz_json *words = biz_json_at(biz_json_get(json, "weather"), 0);
-    double temperature = biz_json_number(main, "temp", NAN);
-    double rain = biz_json_number(json, "pop", NAN);
-
-    if (!(fabs(temperature) < 200))
-        return 0;
-    memset(reading, 0, sizeof(*reading));
-    reading->at = apr_time_from_sec(biz_json_int(json, "dt", 0));
-    reading->temperature = llround(temperature);
-    reading->feels_like = llround(biz_json_number(main, "feels_like", temperature));
-    reading->rain_percent = rain >= 0 && rain <= 1 ? llround(rain * 100) : -1;
-    reading->wind_kmh = llround(biz_json_number(biz_json_get(json, "wind"), "speed", 0) * 3.6);
-    reading->text = biz_json_str(words, "description");
-    reading->icon = biz_json_str(words, "icon");
-    return reading->at != 0;
 }
 
 int weather_is_known(const biz_req *req, apr_time_t when)
@@ -122,7 +143,8 @@ map_result openweather_find(biz_req *req, const char *town, map_point *point)
     if (!integration_is_on(req->env, INTEGRATION_OPENWEATHER) || strlen(town) > TOWN_MAX)
         return MAP_UNAVAILABLE;
     if (kept == NULL) {
-        if (ask(req, "/geo/1.0/direct", pairs, &a) != CLIENT_ANSWERED || a.status != 200)
+        if (ask(req, "/geo/1.0/direct", pairs, judge_towns, &a) != CLIENT_ANSWERED ||
+            a.status != 200)
             return MAP_UNAVAILABLE;
         first = biz_json_at(a.json, 0);
         kept = biz_json_object(req->pool);

@@ -13,14 +13,28 @@
 
 #define ATTRIBUTION "\xc2\xa9 OpenStreetMap contributors"
 
+/* 1 where there is a route with numbers of this earth. */
+static int read_route(const biz_json *json, double *metres, double *seconds)
+{
+    const biz_json *first = biz_json_at(biz_json_get(json, "routes"), 0);
+
+    *metres = biz_json_number(first, "distance", NAN);
+    *seconds = biz_json_number(first, "duration", NAN);
+    return *metres >= 0 && *metres < 1e9 && *seconds >= 0 && *seconds < 1e9;
+}
+
 /* No way between the two is an answer, and it is status 400. */
 static client_verdict judge(client_answer *a)
 {
     const char *code = biz_json_str(a->json, "code");
+    double metres, seconds;
 
     if (a->status == 400 && code != NULL)
         return CLIENT_IS_ANSWER;
-    return a->status < 300 && code == NULL ? CLIENT_IS_BROKEN : CLIENT_BY_STATUS;
+    return a->status < 300 && (code == NULL || strcmp(code, "Ok") != 0 ||
+                               !read_route(a->json, &metres, &seconds))
+               ? CLIENT_IS_BROKEN
+               : CLIENT_BY_STATUS;
 }
 
 static map_result take(const biz_json *json, map_route *route)
@@ -50,22 +64,19 @@ map_result osrm_route(biz_req *req, const map_point *from, const map_point *to, 
                               .headers = headers,
                               .wants_json = 1,
                               .judge = judge};
-    biz_json *kept = cache_get(req, key), *found;
+    biz_json *kept = cache_get(req, key);
     client_answer a;
-    double distance, duration;
+    double metres, seconds;
 
     if (kept != NULL)
         return take(kept, route);
     client_call(req->env->clients, req->pool, &request, &a);
-    if (a.result != CLIENT_ANSWERED)
+    if (a.result != CLIENT_ANSWERED || (a.status != 200 && a.status != 400))
         return MAP_UNAVAILABLE;
-    found = biz_json_at(biz_json_get(a.json, "routes"), 0);
-    distance = biz_json_number(found, "distance", NAN);
-    duration = biz_json_number(found, "duration", NAN);
     kept = biz_json_object(req->pool);
-    if (a.status == 200 && distance >= 0 && distance < 1e9 && duration >= 0 && duration < 1e9) {
-        biz_json_set_int(kept, "distance_m", llround(distance));
-        biz_json_set_int(kept, "duration_s", llround(duration));
+    if (a.status == 200 && read_route(a.json, &metres, &seconds)) {
+        biz_json_set_int(kept, "distance_m", llround(metres));
+        biz_json_set_int(kept, "duration_s", llround(seconds));
     }
     cache_put(req, key, kept, apr_time_from_sec(86400));
     return take(kept, route);

@@ -1,5 +1,6 @@
 """What the machine runs out of: disk, descriptors, memory, room for the log; and a clock that jumps.
 Each time one clear answer, one line in the log, and everything as before once it is mended."""
+import contextlib
 import ctypes.util
 import email.utils
 import glob
@@ -13,7 +14,7 @@ import time
 import pytest
 
 from harness import new_ip, wait_until
-from kit import PASSWORD, Person, address, check_error, login, once, rows
+from kit import PASSWORD, Person, address, check_error, database, login, once, rows
 
 ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not ROOT, reason="mounts and limits of other processes need root")
@@ -71,8 +72,9 @@ def test_the_disk_of_the_database_is_full(small_disk, make_server):
     server.start()
     person = Person(server)
     filler = fill(disk)
-    for _ in range(6):
-        check_error(register(server, address("full")), 503, "STORE_UNAVAILABLE")
+    refused = [address("full") for _ in range(6)]
+    for each in refused:
+        check_error(register(server, each), 503, "STORE_UNAVAILABLE")
     assert once(server, "GET", "/integrations/status").status == 200
     assert once(server, "GET", "/auth/me", token=person.access).status == 200
     lines = lines_of(server, "BZ0202")
@@ -81,6 +83,9 @@ def test_the_disk_of_the_database_is_full(small_disk, make_server):
     room = address("room")
     wait_until(lambda: register(server, room).status == 201, 10, "the disk's recovery")
     assert len(rows(server, "users", email=room)) == 1
+    assert not {r["email"] for r in rows(server, "users")}.intersection(refused)
+    with contextlib.closing(database(server)) as db:
+        assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
 
 
 TITLES = {"nofile": "Max open files", "as": "Max address space"}
@@ -169,6 +174,8 @@ def test_the_disk_of_the_log_is_full(small_disk, make_server):
     for _ in range(30):
         assert once(server, "GET", "/auth/me", token=person.access).status == 200
     check_error(login(server.api(), person.email, "not-the-one-8"), 401, "INVALID_CREDENTIALS")
+    # What is not in the log is in the audit trail all the same.
+    wait_until(lambda: rows(server, "audit_log", event="authn_login_fail"), 5, "its row")
     assert Person(server).me().status == 200
     assert server.error_log.stat().st_size - size < 4096
     filler.unlink()

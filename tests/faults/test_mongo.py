@@ -567,6 +567,30 @@ def test_an_index_of_another_name(replica_set, drive):
     assert "by_hand" not in users.index_information()
 
 
+def test_indexes_that_take_long_are_made_by_several_calls(replica_set, drive):
+    """Each call, of those too that wait for the one that makes them, is under the bound; one line; what
+    is made stays, and at the end none is missing."""
+    def made():
+        db = replica_set.database()
+        return {(name, index) for name in db.list_collection_names()
+                for index in db[name].index_information()}
+
+    replica_set.fail(["createIndexes"], times=None, blockConnection=True, blockTimeMS=300)
+    driver = drive(replica_set.uri)
+    driver.load("ping", 4, 1, "x")
+    assert {d.answer for d in driver.loaded()} == {"eunavail"}
+    first, end = made(), time.monotonic() + 30
+    while driver.ask("ping").answer != "ok":
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    assert [text[:6] for _, text in driver.log] == ["BZ0252"]
+    all_of_them = made()
+    assert first and first < all_of_them
+    replica_set.calm()
+    driver.ok("migrate")
+    assert made() == all_of_them
+
+
 def test_data_that_breaks_a_unique_index(replica_set, drive):
     db = replica_set.database()
     db.users.insert_many([{"_id": n, "email": "secret@b.test"} for n in ("1", "2")])

@@ -533,11 +533,11 @@ def in_parallel(count, work):
 class MailServer:
     """tests/lib/smtpd.py, which does to a message what the word in `mode` says."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *options):
         self.journal, self.control = folder / "journal", folder / "control"
         self.process = subprocess.Popen(
             [sys.executable, str(REPO / "tests/lib/smtpd.py"), str(self.journal), "--control",
-             str(self.control)], stdout=subprocess.PIPE, text=True)
+             str(self.control), *options], stdout=subprocess.PIPE, text=True)
         self.url = f"smtp://127.0.0.1:{int(self.process.stdout.readline())}"
 
     def mode(self, word):

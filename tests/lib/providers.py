@@ -12,8 +12,8 @@ given; it is no judge of a provider's whole contract.
 Faults, the oldest first, each for `times` requests (None: for all from now on) whose path begins
 with `path`: status, headers, body (bytes or what becomes JSON), delay (seconds before the answer),
 drop "before" (not processed), "mid" (processed, the answer is lost) or "half" (in the middle of the
-answer), garbage, redirect (a url), huge (bytes of body), huge_header (bytes), drip (a byte each so
-many seconds), gzip (bytes once they are unpacked), silent (never an answer).
+answer), garbage, redirect (a url), huge (bytes of body), huge_header (bytes), drip (the head at once,
+then a byte each so many seconds), gzip (bytes once they are unpacked), silent (never an answer).
 
 A command line runs it by hand: providers.py prints the names and ports, and ends with its input.
 """
@@ -228,7 +228,8 @@ class _Handler(socketserver.StreamRequestHandler):
             self.reset()
             return False
         if "drip" in fault:
-            for byte in data:
+            self.wfile.write(data[:len(data) - len(body)])
+            for byte in body:
                 self.wfile.write(bytes([byte]))
                 if self.server.stopping.wait(fault["drip"]):
                     return False
