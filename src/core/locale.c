@@ -448,5 +448,23 @@ const char *biz_format_money(apr_pool_t *pool, int64_t amount, const char *curre
     if (ok(e)) {
         u_strToUTF8(out, sizeof(out), NULL, text, plain_spaces(text, len), &e);
     }
-    return ok(e) ? apr_pstrdup(pool, out) : NULL;
+    return ok(e) ? apr_pstrcat(pool, language && uloc_isRightToLeft(language) ? "\xe2\x80\x8f" : "",
+                               out, NULL)
+                 : NULL;
+}
+
+const char *biz_format_number(apr_pool_t *pool, int64_t number, const char *locale)
+{
+    const char *language = biz_locale_canonical(pool, locale);
+    UErrorCode e = U_ZERO_ERROR;
+    UNumberFormat *format = unum_open(UNUM_DECIMAL, NULL, 0, language ? language : "en", NULL, &e);
+    UChar text[TEXT_MAX];
+    char out[TEXT_MAX * 3 + 1];
+    int32_t len = U_SUCCESS(e) ? unum_formatInt64(format, number, text, TEXT_MAX, NULL, &e) : 0;
+
+    unum_close(format);
+    if (ok(e)) {
+        u_strToUTF8(out, sizeof(out), NULL, text, plain_spaces(text, len), &e);
+    }
+    return ok(e) ? apr_pstrdup(pool, out) : apr_psprintf(pool, "%" APR_INT64_T_FMT, number);
 }

@@ -31,9 +31,12 @@ const char *biz_format_short(apr_pool_t *pool, apr_time_t t, const char *locale,
 /* Decimals of a currency's minor unit by ISO 4217: 2, for JPY 0, for KWD 3. */
 int biz_currency_exponent(const char *currency);
 /* "EUR 1,234.50" in the locale's own form, always with the ISO code. `amount` is in minor units.
- * NULL where the currency is not known. */
+ * NULL where the currency is not known. In a language from right to left it begins with U+200F: the
+ * code is Latin, and would else turn the sum round. */
 const char *biz_format_money(apr_pool_t *pool, int64_t amount, const char *currency,
                              const char *locale);
+/* A whole number in the locale's digits and groups: "60", in Arabic those of its dates. */
+const char *biz_format_number(apr_pool_t *pool, int64_t number, const char *locale);
 
 /* The minute of the day, 0 to 1439, that a clock in the zone shows; UTC where it is not known. */
 int biz_zone_minute(apr_time_t t, const char *zone);

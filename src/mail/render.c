@@ -61,6 +61,11 @@ static void set_instant(draft *d, const char *name, apr_time_t t)
     set(d, name, biz_format_instant(d->pool, t, d->locale, d->timezone));
 }
 
+static void set_number(draft *d, const char *name, int number)
+{
+    set(d, name, biz_format_number(d->pool, number, d->locale));
+}
+
 static void set_money(draft *d, const char *name, mail_money money)
 {
     if (money.currency) {
@@ -292,7 +297,7 @@ apr_status_t render_password_reset(apr_pool_t *pool, const mail_reader *reader,
 {
     draft d = draft_account(pool, reader, account, "password_reset");
 
-    set(&d, "valid_minutes", apr_itoa(pool, account->valid_for));
+    set_number(&d, "valid_minutes", account->valid_for);
     return finish(&d, out, why);
 }
 
@@ -301,7 +306,7 @@ apr_status_t render_invitation(apr_pool_t *pool, const mail_reader *reader,
 {
     draft d = draft_account(pool, reader, account, "password_reset.invitation");
 
-    set(&d, "valid_hours", apr_itoa(pool, account->valid_for));
+    set_number(&d, "valid_hours", account->valid_for);
     return finish(&d, out, why);
 }
 
@@ -310,9 +315,9 @@ apr_status_t render_verify_email(apr_pool_t *pool, const mail_reader *reader,
 {
     draft d = draft_account(pool, reader, account, "verify_email");
 
-    set(&d, "valid_hours", apr_itoa(pool, account->valid_for));
+    set_number(&d, "valid_hours", account->valid_for);
     set(&d, "code", account->code);
-    set(&d, "code_minutes", apr_itoa(pool, account->code_minutes));
+    set_number(&d, "code_minutes", account->code_minutes);
     return finish(&d, out, why);
 }
 

@@ -9,7 +9,9 @@
 
 /* What people typed: one set a scenario, MAIL_LEAST shares MAIL_SHORT's. */
 typedef struct {
-    const char *name, *service, *staff, *location, *notes, *number, *reason, *phone, *currency;
+    const char *name, *service, *staff, *location, *notes, *number, *phone, *currency;
+    const char *reason;  /* of a cancellation or a refund */
+    const char *refusal; /* of a payment */
     int64_t amount;
 } typed;
 
@@ -21,8 +23,9 @@ static const typed brief = {.name = "Ada Lovelace",
                             .location = "Example Street 5, 10115 Berlin",
                             .notes = "Second floor, please ring twice.",
                             .number = "2026-0042",
-                            .reason = "The card was declined.",
                             .phone = "+493055550100",
+                            .reason = "We are closed that day.",
+                            .refusal = "The card was declined.",
                             .currency = "eur",
                             .amount = 11900};
 static const typed wordy = {
@@ -39,6 +42,9 @@ static const typed wordy = {
              "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft.",
     .number = "2026-00004711-B",
     .reason =
+        "The specialist who was to come is ill, and nobody else who may work on these units is "
+        "free before the end of the month; you pay nothing.",
+    .refusal =
         "The bank that issued the card did not allow this payment, and gave no reason that we "
         "may pass on; please ask your bank, or use another card.",
     .phone = "+491512345678901",
@@ -51,6 +57,7 @@ static const typed hostile = {.name = HOSTILE,
                               .notes = HOSTILE,
                               .number = "<b>42</b>",
                               .reason = HOSTILE,
+                              .refusal = HOSTILE,
                               .phone = "+49<script>",
                               .currency = "JPY",
                               .amount = 123456};
@@ -163,9 +170,11 @@ static apr_status_t new_booking(const sample *s)
     mail_booking b = booking_of(s);
     mail_customer c = {
         .name = s->t->name, .email = "ada@example.com", .phone = unless_least(s, s->t->phone)};
+    mail_reader staff = *s->reader;
 
-    return render_staff_new_booking(s->pool, s->reader, &b, &c, unless_least(s, stop_url(s)),
-                                    s->out, s->why);
+    staff.name = b.staff;
+    return render_staff_new_booking(s->pool, &staff, &b, &c, unless_least(s, stop_url(s)), s->out,
+                                    s->why);
 }
 
 static apr_status_t invoice(const sample *s)
@@ -193,7 +202,8 @@ static apr_status_t failed(const sample *s)
 {
     mail_payment p = payment_of(s);
 
-    return render_payment_failed(s->pool, s->reader, &p, unless_least(s, s->t->reason), s->out,
+    p.balance.amount = p.amount.amount;
+    return render_payment_failed(s->pool, s->reader, &p, unless_least(s, s->t->refusal), s->out,
                                  s->why);
 }
 

@@ -309,7 +309,8 @@ static void sums_have_code_and_decimals(void **state)
                  {5000, "iqd", "en", "IQD 5.000"}, /* ISO's three, not CLDR's none */
                  {INT64_MAX, "eur", "en", "EUR 92,233,720,368,547,758.07"},
                  {INT64_MIN, "jpy", "de", "-9.223.372.036.854.775.808 JPY"},
-                 {123450, "eur", "ar", "١٬٢٣٤٫٥٠ EUR"},
+                 {123450, "eur", "ar", "\xe2\x80\x8f١٬٢٣٤٫٥٠ EUR"},
+                 {123450, "eur", "ar-EG", "\xe2\x80\x8f١٬٢٣٤٫٥٠ EUR"},
                  {100, "eur", "xx", "EUR 1.00"}};
 
     for (size_t i = 0; i < COUNT(cases); i++)
@@ -318,6 +319,16 @@ static void sums_have_code_and_decimals(void **state)
             cases[i].want);
     assert_null(biz_format_money(pool, 1, "xyz", "en"));
     assert_null(biz_format_money(pool, 1, NULL, "en"));
+}
+
+static void numbers_have_the_digits_of_the_language(void **state)
+{
+    assert_string_equal(biz_format_number(pool, 60, "en"), "60");
+    assert_string_equal(biz_format_number(pool, 60, "de"), "60");
+    assert_string_equal(biz_format_number(pool, 60, "ar"), "٦٠");
+    assert_string_equal(biz_format_number(pool, -1440, "de"), "-1.440");
+    assert_string_equal(biz_format_number(pool, 48, "xx"), "48");
+    assert_string_equal(biz_format_number(pool, 48, NULL), "48");
 }
 
 int main(void)
@@ -333,6 +344,7 @@ int main(void)
         CORE_TEST(threads_and_the_process_keep_their_own_zone),
         CORE_TEST(spans_name_what_changes),
         CORE_TEST(sums_have_code_and_decimals),
+        CORE_TEST(numbers_have_the_digits_of_the_language),
     };
 
     core_start();
