@@ -71,8 +71,8 @@ static biz_json *record_of(const act_by *by, const act *a)
     return json;
 }
 
-/* The list in `text`; an empty one for NULL and for what is none of ours. */
-static biz_json *list_of(apr_pool_t *pool, const char *text, const store_doc *doc)
+/* The list in `text` of that document; an empty one for NULL and for what is none of ours. */
+static biz_json *list_of(apr_pool_t *pool, const char *text, const char *id)
 {
     biz_json *list;
     size_t position;
@@ -85,14 +85,14 @@ static biz_json *list_of(apr_pool_t *pool, const char *text, const store_doc *do
     biz_log(BIZ_LOG_ERR, 0,
             BZ(0535) "what %s has to tell the audit log and its owner cannot be read: somebody "
                      "else has written it; left out",
-            store_doc_id(doc));
+            id);
     return biz_json_array(pool);
 }
 
-static const char *text_with(const act_by *by, const char *before, const store_doc *doc,
-                             const act *acts, size_t n_acts)
+static const char *text_with(const act_by *by, const char *before, const char *id, const act *acts,
+                             size_t n_acts)
 {
-    biz_json *list = list_of(by->pool, before, doc);
+    biz_json *list = list_of(by->pool, before, id);
     size_t i;
 
     for (i = 0; i < n_acts; i++)
@@ -102,7 +102,8 @@ static const char *text_with(const act_by *by, const char *before, const store_d
 
 void act_carry(const act_by *by, store_doc *doc, const act *acts, size_t n_acts)
 {
-    store_set_str(doc, untold_of(store_doc_coll(doc)), text_with(by, NULL, doc, acts, n_acts));
+    store_set_str(doc, untold_of(store_doc_coll(doc)),
+                  text_with(by, NULL, store_doc_id(doc), acts, n_acts));
 }
 
 /* On top of what is there to be told yet: `doc` as it was read last, nothing where there was no
@@ -131,7 +132,7 @@ apr_status_t act_update(const act_by *by, store_coll_no coll, const char *id,
     apr_array_push(all);
     apr_array_push(own);
     for (tries = 0; tries < TRIES; tries++) {
-        text = text_with(by, before, doc, acts, n_acts);
+        text = text_with(by, before, id, acts, n_acts);
         APR_ARRAY_IDX(all, n_conds, store_cond) = (store_cond)STORE_EQ_STR(untold, before);
         APR_ARRAY_IDX(own, n_changes, store_change) = (store_change)STORE_SET_STR(untold, text);
         status = store_update(by->store, by->pool, coll, id, (store_cond *)all->elts, n_conds + 1,
@@ -188,7 +189,7 @@ static apr_status_t write_one(const act_by *by, const biz_json *json)
 
 apr_status_t act_write(const act_by *by, const store_doc *doc)
 {
-    biz_json *list = list_of(by->pool, act_untold(doc), doc);
+    biz_json *list = list_of(by->pool, act_untold(doc), store_doc_id(doc));
     apr_status_t status = APR_SUCCESS;
     size_t i;
 

@@ -83,7 +83,9 @@ def test_silence_and_drops_of_an_answer_are_ended(salon, world):
         check_error(answer, 503, "VOICE_UNAVAILABLE")
         return time.monotonic() - begin
 
-    assert all(9 < seconds < 14 for seconds in in_parallel(2, speak))
+    # libcurl looks at the speed of the last 5 s: the head counts for as long.
+    took = in_parallel(2, speak)
+    assert all(9 < seconds < 20 for seconds in took), took
     assert len(world.elevenlabs.requests) == 2, "each costs money: none is tried again"
 
 

@@ -6,7 +6,7 @@ import time
 import pytest
 
 import kit
-from harness import new_ip
+from harness import new_ip, wait_until
 from kit import (BODY_ROUTES, GOOD, PASSWORD, ROUTES, Person, Wire, address, check_error,
                  in_parallel, login, row, rows)
 
@@ -475,7 +475,8 @@ def test_forbidden_fields_have_no_effect(server):
     user = person.me().data
     assert user["role"] == "customer" and user["email_verified"] is False
     assert user["id"] != forbidden["id"] and user["version"] == 1
-    before = person.document()
+    # What the account has to tell of its making is emptied unseen.
+    before = wait_until(lambda: person.document()["untold"] is None and person.document(), 20, "that")
     answer = person.api.patch("/auth/me", token=person.access, json=forbidden)
     assert answer.status == 200
     assert person.document() == before

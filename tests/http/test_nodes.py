@@ -304,9 +304,9 @@ def many_notices(nodes, count):
     notice = db.outbox.find_one({"kind": "security_notice", "user_id": user["_id"]})
     wait_until(lambda: not db.outbox.count_documents({"state": "queued"}), 20, "the person's mails")
     emails = [address("many") for _ in range(count)]
-    db.users.insert_many([{**user, "_id": f"usr_{i:026d}", "email": email, "email_typed": email}
-                          for i, email in enumerate(emails)])
-    notice.update(state="queued", tries=0, version=1)
+    db.users.insert_many([{**user, "_id": f"usr_{i:026d}", "email": email, "email_typed": email,
+                           "untold": None} for i, email in enumerate(emails)])
+    notice.update(state="queued", tries=0, version=1, unique_key=None)
     for name in ("lease", "sent_at", "expires_at", "last_error"):
         notice.pop(name, None)
     rows_of = [{**notice, "_id": f"obx_{i:026d}", "user_id": f"usr_{i:026d}"} for i in range(count)]
