@@ -552,8 +552,9 @@ def test_forged_refresh_tokens(server, person):
     token = person.refresh_token
     session, generation, secret, tag = token.split(".")
     assert len(unb64(secret)) == 32 and generation == "1"
-    for forged in (f"{session}.2.{secret}.{tag}", f"{session}.1.{secret[:-2]}AA.{tag}",
-                   f"{session}.1.{secret}.{tag[:-2]}AA", f"{session}.1.{secret}", session, token + ".",
+    another, mark = (("B" if text[0] == "A" else "A") + text[1:] for text in (secret, tag))
+    for forged in (f"{session}.2.{secret}.{tag}", f"{session}.1.{another}.{tag}",
+                   f"{session}.1.{secret}.{mark}", f"{session}.1.{secret}", session, token + ".",
                    f"ses_{'0' * 26}.1.{secret}.{tag}", f"{session}.1.{secret}.{tag}.{tag}",
                    person.access, "...", ".", "a.b.c.d", f"{session}.99999999999999999999.{secret}.{tag}"):
         check_error(refresh(person.api, forged), 401, "UNAUTHENTICATED")
