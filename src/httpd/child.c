@@ -8,6 +8,7 @@
 
 #include "audit/audit.h"
 #include "auth/keys.h"
+#include "core/time.h"
 #include "integrations/client.h"
 #include "net/http.h"
 #include "slotmem.h"
@@ -83,6 +84,17 @@ static void open_business(apr_pool_t *pchild, business *b)
 }
 
 static int ends_gracefully;
+static int64_t began; /* by biz_steady_now() */
+
+/* mod_watchdog waits for those of its threads alone that have run before: one that got no processor
+ * since this child began would go on in memory that is gone. */
+static void let_threads_begin(void)
+{
+    int64_t left = began + apr_time_from_msec(300) - biz_steady_now();
+
+    if (left > 0)
+        apr_sleep(left);
+}
 
 static int call_has_to_end(void)
 {
@@ -94,6 +106,7 @@ static int call_has_to_end(void)
  * knows how far it came. */
 static apr_status_t background_ends(void *unused)
 {
+    let_threads_begin();
     if (!ends_gracefully)
         return APR_SUCCESS;
     bizapi_background_stop(apr_time_from_sec(20));
@@ -107,6 +120,7 @@ void bizapi_child_init(apr_pool_t *pchild, server_rec *main)
     apr_status_t status;
     int i;
 
+    began = biz_steady_now();
     bizapi_log_to(main);
     biz_json_init();
     net_stop_when(call_has_to_end);

@@ -593,11 +593,13 @@ BizApiMailFrom "Test Salon <salon@example.test>"
 
     def log_problems(self, expected=()):
         """(lines that nobody announced, the announced that were seen)."""
-        bad, seen = [], set()
+        bad, seen, may = [], set(), list(self.may)
+        if "AH00052" in (*expected, *may):
+            may.append("AH10392")  # who announces killed children announces many of them
         for line in self.new_log_lines():
             hit = [e for e in expected if e in line]
             seen.update(hit)
-            if hit or any(m in line for m in self.may):
+            if hit or any(m in line for m in may):
                 continue
             level = re.match(r"\[[^\]]+\] \[[\w-]*:(\w+)\]", line)
             if line.strip() and (not level or "exit signal" in line or level.group(1) in
