@@ -34,12 +34,14 @@ import email.policy
 import hashlib
 import hmac
 import html
+import http.client
 import itertools
 import json as jsonlib
 import os
 import pathlib
 import random
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -346,7 +348,7 @@ class Server:
                     *(("AH00045", "AH00046", "AH00047") if PATIENCE > 1 else ()))
         self.process, self.log_position = None, 0
         self.only_for = None  # the test or module that it belongs to
-        for name in ("logs", "run", "htdocs", "mail", "conf"):
+        for name in ("logs", "run", "htdocs", "mail", "conf", "cores"):
             (self.root / name).mkdir()
         if pages:
             shutil.copytree(REPO / "htdocs", self.root / "htdocs", dirs_exist_ok=True)
@@ -355,7 +357,8 @@ class Server:
         self.stores = {self.state: self.store}  # of each state directory
         self.mail = Mailbox(self.root / "mail")
         if os.geteuid() == 0:
-            shutil.chown(self.root / "mail", "www-data", "www-data")
+            for name in ("mail", "cores"):
+                shutil.chown(self.root / name, "www-data", "www-data")
         self.error_log = self.root / "logs/error.log"
         self.error_log.touch()
         self.env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8",
@@ -409,6 +412,7 @@ PidFile run/httpd.pid
 Listen 127.0.0.1:{self.port}
 ServerName localhost
 ServerAdmin admin@localhost
+CoreDumpDirectory cores
 Include "{REPO}/conf/quickstart/modules.conf"
 {load}
 {user}
@@ -484,6 +488,8 @@ BizApiMailFrom "Test Salon <salon@example.test>"
             self.process = subprocess.Popen(self.command("-DFOREGROUND"), env=self.env,
                                             stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr,
                                             start_new_session=True)
+        most = resource.getrlimit(resource.RLIMIT_CORE)[1]
+        resource.prlimit(self.process.pid, resource.RLIMIT_CORE, (most, most))
         if wait:
             wait_until(self.answers, 30, "the server's first answer")
         return self
@@ -505,30 +511,38 @@ BizApiMailFrom "Test Salon <salon@example.test>"
 
     def look_at_core_pages(self):
         """What Apache's own modules tell of the server, its last requests and its configuration: kept
-        beside the logs, where close() searches. Nothing comes where all workers are busy."""
+        beside the logs, where close() searches. Nothing comes where all workers are busy. Gives the
+        connection, which is still open."""
+        kept = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2 * PATIENCE)
         for path in CORE_PAGES if self.core_pages else ():
             try:
-                answer = self.raw(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode(), 2)
-            except OSError:
+                kept.request("GET", path, headers={"Host": "localhost"})
+                answer = kept.getresponse()
+                text = html.unescape(answer.read().decode(errors="replace"))
+            except (OSError, http.client.HTTPException):
+                kept.close()
                 continue
-            if answer:
-                assert answer.startswith(b"HTTP/1.1 200"), (path, answer[:300])
-                text = html.unescape(answer.decode(errors="replace"))
-                with open(self.root / f"logs/{path.strip('/')}.html", "a", encoding="utf-8") as page:
-                    page.write(text)
+            assert answer.status == 200, (path, text[:300])
+            with open(self.root / f"logs/{path.strip('/')}.html", "a", encoding="utf-8") as page:
+                page.write(text)
+        return kept
 
     def stop(self, sig=signal.SIGTERM, timeout=20):
         """Ends the server and gives the seconds that it took. On worker an old child waits for its kept
-        connections to time out, and is deaf until then to a stop (AH00045, Apache's own)."""
+        connections to time out, and is deaf until then to a stop (AH00045, Apache's own).
+
+        The last connection stays open until the server is gone: event looks at a stop into connections
+        that its other threads may be closing right then, and crashes (close_worker_sockets())."""
         running = self.process and self.process.poll() is None
         if running:
-            self.look_at_core_pages()
+            kept = self.look_at_core_pages()
         if running and self.mpm == "worker":
             wait_until(lambda: not self.old.intersection(self.children()), 20, "the old children's end")
         begin = time.monotonic()
         if running:
             self.process.send_signal(sig)
             self.process.wait(timeout * PATIENCE)
+            kept.close()
         return time.monotonic() - begin
 
     def graceful(self, conf=None):
@@ -605,7 +619,19 @@ BizApiMailFrom "Test Salon <salon@example.test>"
             if line.strip() and (not level or "exit signal" in line or level.group(1) in
                                  ("warn", "error", "crit", "alert", "emerg")):
                 bad.append(line)
+            if "possible coredump" in line:
+                bad += self.where_it_crashed()
         return bad, seen
+
+    def where_it_crashed(self):
+        """Of each child that left a core, the frames of all its threads."""
+        told = []
+        for core in (self.root / "cores").iterdir() if shutil.which("gdb") else ():
+            told += subprocess.run(["gdb", "-q", "-batch", "-ex", "thread apply all bt 20",
+                                    httpd_binary(), core], capture_output=True,
+                                   text=True).stdout.splitlines()
+            core.unlink()
+        return told
 
     def access(self):
         """[{ip, method, path, status, bytes, us}] of every finished request."""
