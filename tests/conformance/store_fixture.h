@@ -101,6 +101,23 @@ static inline int pool_for_test(void **state)
     return 0;
 }
 
+static inline store_doc *new_user(const char *email)
+{
+    store_doc *doc = store_doc_new(pool, COLL_USERS);
+
+    store_set_str(doc, USER_EMAIL, email);
+    return doc;
+}
+
+static inline store_doc *got(store_coll_no coll, const char *id)
+{
+    store_doc *doc;
+
+    assert_ok(store_get(st, pool, coll, id, &doc));
+    assert_non_null(doc);
+    return doc;
+}
+
 static inline void remove_folder(void)
 {
     static const char *const names[] = {"store.db", "store.db-wal", "store.db-shm"};
