@@ -70,9 +70,10 @@ static const char *columns_of(store *s, const store_coll *coll)
 
 /* ---- running ---- */
 
-/* Runs to the very end: the commit happens there, and a row seen before it is no promise yet. */
-static int run_sql(sq_conn *c, const sq_sql *q, apr_pool_t *pool, const store_coll *coll,
-                   apr_array_header_t *docs)
+/* Runs to the very end: the commit happens there, and a row seen before it is no promise yet.
+ * `take` may be NULL. */
+static int run_rows(sq_conn *c, const sq_sql *q, void (*take)(sqlite3_stmt *row, void *into),
+                    void *into)
 {
     sqlite3_stmt *stmt;
     int rc = sq_prepare(c, q->text, &stmt);
@@ -85,8 +86,8 @@ static int run_sql(sq_conn *c, const sq_sql *q, apr_pool_t *pool, const store_co
     }
     while (rc == SQLITE_OK || rc == SQLITE_ROW) {
         rc = sqlite3_step(stmt);
-        if (rc == SQLITE_ROW && docs) {
-            APR_ARRAY_PUSH(docs, store_doc *) = sq_doc_read(pool, coll, stmt);
+        if (rc == SQLITE_ROW && take) {
+            take(stmt, into);
         }
     }
     sqlite3_reset(stmt);
@@ -94,29 +95,28 @@ static int run_sql(sq_conn *c, const sq_sql *q, apr_pool_t *pool, const store_co
     return rc;
 }
 
-/* The same for statements whose answer is one number. */
-static int run_number(sq_conn *c, const sq_sql *q, int64_t *number, int *rows)
-{
-    sqlite3_stmt *stmt;
-    int rc = sq_prepare(c, q->text, &stmt);
+typedef struct {
+    apr_pool_t *pool;
+    const store_coll *coll;
+    apr_array_header_t *docs;
+} taken_docs;
 
-    *rows = 0;
-    if (rc != SQLITE_OK) {
-        return rc;
-    }
-    for (int i = 0; i < q->n_binds && rc == SQLITE_OK; i++) {
-        rc = sq_bind_value(stmt, i + 1, q->binds[i].type, &q->binds[i].value);
-    }
-    while (rc == SQLITE_OK || rc == SQLITE_ROW) {
-        rc = sqlite3_step(stmt);
-        if (rc == SQLITE_ROW) {
-            *number = sqlite3_column_int64(stmt, 0);
-            ++*rows;
-        }
-    }
-    sqlite3_reset(stmt);
-    sqlite3_clear_bindings(stmt);
-    return rc;
+static void take_doc(sqlite3_stmt *row, void *into)
+{
+    taken_docs *t = into;
+
+    APR_ARRAY_PUSH(t->docs, store_doc *) = sq_doc_read(t->pool, t->coll, row);
+}
+
+static int run_sql(sq_conn *c, const sq_sql *q, apr_pool_t *pool, const store_coll *coll,
+                   apr_array_header_t *docs)
+{
+    return run_rows(c, q, docs ? take_doc : NULL, &(taken_docs){pool, coll, docs});
+}
+
+static void take_number(sqlite3_stmt *row, void *into)
+{
+    *(int64_t *)into = sqlite3_column_int64(row, 0);
 }
 
 static sq_mode write_mode(const store_coll *coll)
@@ -261,7 +261,7 @@ static int look_why(sq_conn *c, apr_pool_t *pool, const store_coll *coll, const 
                     const store_cond *conds, size_t n_conds, int *exists, int *holds)
 {
     store_value v = STORE_V_STR(id);
-    int64_t number = 0;
+    int64_t number = -1;
     sq_sql q;
     int rc;
 
@@ -272,8 +272,9 @@ static int look_why(sq_conn *c, apr_pool_t *pool, const store_coll *coll, const 
     sq_add_name(&q, coll->name);
     sq_add(&q, " WHERE \"_id\" = ");
     sq_add_value(&q, STORE_STR, &v);
-    rc = run_number(c, &q, &number, exists);
-    *holds = *exists && number;
+    rc = run_rows(c, &q, take_number, &number);
+    *exists = number >= 0;
+    *holds = number > 0;
     return rc;
 }
 
@@ -362,7 +363,6 @@ static apr_status_t sqlite_counter(store *s, apr_pool_t *pool, const char *name,
     const store_coll *coll = store_coll_by_no(COLL_COUNTERS);
     store_value id = STORE_V_STR(name);
     store_value now = STORE_V_INT(apr_time_now());
-    int rows, rc;
     sq_conn *c;
     apr_status_t rv = sq_acquire(s, write_mode(coll), &c);
     sq_sql q;
@@ -383,8 +383,7 @@ static apr_status_t sqlite_counter(store *s, apr_pool_t *pool, const char *name,
     sq_add(&q, ") ON CONFLICT(\"_id\") DO UPDATE SET \"value\" = coalesce(\"value\", 0) +"
                " excluded.\"value\", \"version\" = \"version\" + 1,"
                " \"updated_at\" = excluded.\"updated_at\" RETURNING \"value\"");
-    rc = run_number(c, &q, value, &rows);
-    return done(c, rc);
+    return done(c, run_rows(c, &q, take_number, value));
 }
 
 /* ---- many documents ---- */
@@ -499,7 +498,6 @@ static apr_status_t sqlite_sweep(store *s, apr_pool_t *pool, const store_coll *c
 
 static apr_status_t sqlite_count(store *s, apr_pool_t *pool, const store_coll *coll, int64_t *count)
 {
-    int rows;
     sq_conn *c;
     apr_status_t rv = sq_acquire(s, SQ_READ, &c);
     sq_sql q;
@@ -510,7 +508,7 @@ static apr_status_t sqlite_count(store *s, apr_pool_t *pool, const store_coll *c
     sq_sql_init(&q, pool);
     sq_add(&q, "SELECT count(*) FROM ");
     sq_add_name(&q, coll->name);
-    return done(c, run_number(c, &q, count, &rows));
+    return done(c, run_rows(c, &q, take_number, count));
 }
 
 /* ---- the file ---- */
