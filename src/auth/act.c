@@ -106,9 +106,16 @@ void act_carry(const act_by *by, store_doc *doc, const act *acts, size_t n_acts)
                   text_with(by, NULL, store_doc_id(doc), acts, n_acts));
 }
 
-/* On top of what is there to be told yet: `doc` as it was read last, nothing where there was no
- * look at it so far. A condition that does not hold may be the one of the field, and then it is
- * tried again; twice with the same field it is one of the caller's. */
+static int is_same(const char *a, const char *b)
+{
+    return a == NULL ? b == NULL : b != NULL && !strcmp(a, b);
+}
+
+/* On top of what is there to be told yet: `before` as it was read last, nothing where there was no
+ * look so far. A condition that does not hold may be the one of the field, and then it is tried
+ * again. It is one of the caller's where a try lies between two looks at the same version and
+ * field: within a version the field is emptied at most, so that it was the same for the try, too.
+ */
 apr_status_t act_update(const act_by *by, store_coll_no coll, const char *id,
                         const store_cond *conds, size_t n_conds, const store_change *changes,
                         size_t n_changes, const act *acts, size_t n_acts, store_doc **after)
@@ -118,6 +125,7 @@ apr_status_t act_update(const act_by *by, store_coll_no coll, const char *id,
     apr_array_header_t *own = apr_array_make(by->pool, (int)n_changes + 1, sizeof(store_change));
     const char *before = NULL, *now, *text;
     store_doc *doc = NULL;
+    int64_t seen = 0; /* the version of the last look */
     apr_status_t status;
     size_t i;
     int tries;
@@ -140,9 +148,10 @@ apr_status_t act_update(const act_by *by, store_coll_no coll, const char *id,
         if (status == STORE_ECOND) {
             status = store_get(by->store, by->pool, coll, id, &doc);
             now = status == APR_SUCCESS ? store_str(doc, untold) : NULL;
-            if (status == APR_SUCCESS && (now == NULL || strcmp(now, text) != 0)) {
-                if (now == NULL ? before == NULL : before != NULL && !strcmp(now, before))
+            if (status == APR_SUCCESS && !is_same(now, text)) {
+                if (store_doc_version(doc) == seen && is_same(now, before))
                     return STORE_ECOND;
+                seen = store_doc_version(doc);
                 before = now;
                 continue;
             }

@@ -17,6 +17,7 @@
 #include "auth/act.h"
 #include "auth/factor.h"
 #include "outbox/outbox.h"
+#include "store/backend.h"
 
 static apr_pool_t *pool;
 static char folder[64];
@@ -140,6 +141,38 @@ static void the_job_tells_what_is_old_enough(void **state)
     assert_int_equal(count(COLL_AUDIT), 1);
 }
 
+/* A store on which somebody else tells of the user just before they are looked at. */
+static const store_backend *plain;
+static store_backend busy;
+
+static apr_status_t get_after_another(store *of, apr_pool_t *p, const store_coll *coll,
+                                      const char *id, store_fid by_field, const store_coll *other,
+                                      store_doc **out, store_doc **second)
+{
+    store_doc *now;
+
+    s->backend = plain;
+    assert_int_equal(store_get(s, pool, COLL_USERS, by.user_id, &now), 0);
+    assert_int_equal(act_tell(&by, &now), 0);
+    return plain->get(of, p, coll, id, by_field, other, out, second);
+}
+
+/* That is no condition of the caller's. */
+static void what_another_tells_meanwhile_hinders_nobody(void **state)
+{
+    store_doc *after;
+
+    assert_int_equal(rename_user("Ada", "Ada L.", NULL), 0);
+    plain = s->backend;
+    busy = *plain;
+    busy.get = get_after_another;
+    s->backend = &busy;
+    assert_int_equal(rename_user("Ada L.", "Ada Lovelace", &after), 0);
+    assert_ptr_equal(s->backend, plain);
+    assert_int_equal(act_tell(&by, &after), 0);
+    assert_int_equal(count(COLL_AUDIT), 2);
+}
+
 /* bizapictl without the key leaves it to the server. */
 static void without_the_log_it_waits(void **state)
 {
@@ -241,6 +274,7 @@ int main(void)
                                        TEST(no_change_tells_nothing),
                                        TEST(what_was_left_is_told_with_the_next),
                                        TEST(the_job_tells_what_is_old_enough),
+                                       TEST(what_another_tells_meanwhile_hinders_nobody),
                                        TEST(without_the_log_it_waits),
                                        TEST(what_others_have_written_there_is_left_out),
                                        TEST(all_factors_go_however_many),
