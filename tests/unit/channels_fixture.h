@@ -88,6 +88,7 @@ static inline const char *put_text(const char *channel, const char *recipient, c
     biz_json_set_str(m.data, "text", "Your appointment\nis at 10:00 {{name}} %s & \U0001f600");
     biz_json_set_str(m.data, "title", "Tomorrow");
     biz_json_set_str(m.data, "link", "https://portal.example.com/b");
+    apr_sleep(apr_time_from_msec(2)); /* ids have an order from one millisecond to the next */
     assert_ok(outbox_add(st, pool, &m));
     assert_ok(store_find_one(st, pool, &query, &row));
     return store_doc_id(row);
