@@ -13,7 +13,7 @@
 
 enum {
     BIZ_SHARED_MAGIC =
-        0x42495a34,      /* changes with the layout: a new module never reads an old one */
+        0x42495a35,      /* changes with the layout: a new module never reads an old one */
     BIZ_HASH_SLOTS = 64, /* upper bound of password hashes at once, one a processor is used */
     BIZ_HASH_WAIT = 256  /* upper bound of requests that wait for one */
 };
@@ -26,6 +26,8 @@ typedef enum {
     BIZ_MINUTE_CHANNEL_DOWN, /* one for each of up to 8 channels of the outbox */
     BIZ_MINUTE_CHANNEL_DOWN_LAST = BIZ_MINUTE_CHANNEL_DOWN + 7,
     BIZ_MINUTE_WEBHOOK,
+    BIZ_MINUTE_STRIPE_MISTAKE,
+    BIZ_MINUTE_GOOGLE_MISTAKE,
     BIZ_MINUTE_REDIS_DOWN,
     BIZ_MINUTE_LIMITED, /* one for each of 16 rules, by rule id */
     BIZ_MINUTE_LIMITED_LAST = BIZ_MINUTE_LIMITED + 15,

@@ -50,8 +50,14 @@ client_verdict google_judge_route(client_answer *a)
 /* What we ask is wrong: nothing that an operator can mend. */
 static map_result our_mistake(const biz_req *req, const char *what, const char *status)
 {
-    biz_log(BIZ_LOG_ERR, 0, BZ(0811) "Google does not accept our %s (%s); report this line", what,
-            status != NULL ? biz_printable(req->pool, status, 60) : "no word");
+    uint64_t held;
+
+    if (biz_minute(req->env->shared, BIZ_MINUTE_GOOGLE_MISTAKE, &held))
+        biz_log(BIZ_LOG_ERR, 0,
+                BZ(0811) "Google does not accept our %s (%s; %lu more since the last such line); "
+                         "report this line",
+                what, status != NULL ? biz_printable(req->pool, status, 60) : "no word",
+                (unsigned long)held);
     return MAP_UNAVAILABLE;
 }
 

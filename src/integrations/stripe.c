@@ -40,6 +40,7 @@ static biz_code failure(const biz_req *req, biz_reply *reply, const client_answe
     const char *code = biz_json_str(error, "code"), *param = biz_json_str(error, "param");
     const char *type = biz_json_str(error, "type"), *message = biz_json_str(error, "message");
     const char *id = apr_table_get(a->headers, "Request-Id");
+    uint64_t held;
 
     if (a->status == 402)
         return biz_fail(reply, BIZ_PAYMENT_FAILED, NULL,
@@ -49,13 +50,14 @@ static biz_code failure(const biz_req *req, biz_reply *reply, const client_answe
         return biz_fail(reply, BIZ_NOT_FOUND, NULL, NULL);
     if (a->status == 409)
         return unavailable(reply, a);
-    biz_log(BIZ_LOG_ERR, 0,
-            BZ(0810) "Stripe does not accept what we send (status %ld, type %s, code %s, param %s, "
-                     "its request %s); report this line",
-            a->status, type != NULL ? biz_printable(req->pool, type, 60) : "-",
-            code != NULL ? biz_printable(req->pool, code, 60) : "-",
-            param != NULL ? biz_printable(req->pool, param, 60) : "-",
-            id != NULL ? biz_printable(req->pool, id, 60) : "-");
+    if (biz_minute(req->env->shared, BIZ_MINUTE_STRIPE_MISTAKE, &held))
+        biz_log(BIZ_LOG_ERR, 0,
+                BZ(0810) "Stripe does not accept what we send (status %ld, type %s, code %s, param "
+                         "%s, its request %s; %lu more since the last such line); report this line",
+                a->status, type != NULL ? biz_printable(req->pool, type, 60) : "-",
+                code != NULL ? biz_printable(req->pool, code, 60) : "-",
+                param != NULL ? biz_printable(req->pool, param, 60) : "-",
+                id != NULL ? biz_printable(req->pool, id, 60) : "-", (unsigned long)held);
     return biz_fail(reply, BIZ_PROVIDER_FAILED, NULL, NULL);
 }
 

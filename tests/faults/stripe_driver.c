@@ -1,10 +1,10 @@
 /* stripe_driver.c: calls src/integrations/stripe.c as a handler would, for tests that stand on the
  * other end: test_stripe.py and the contract tests. Built by them.
  *
- *   stripe_driver BASE KEY create|get ID|expire ID|refund PI
+ *   stripe_driver BASE KEY create [again]|get ID|expire ID|refund PI
  *
- * prints the code ("OK", "PAYMENTS_UNAVAILABLE", ...), what Retry-After would say, and what was
- * found, as one line of JSON. */
+ * ("again": asks twice) prints the code ("OK", "PAYMENTS_UNAVAILABLE", ...), what Retry-After would
+ * say, and what was found, as one line of JSON. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -54,6 +54,7 @@ static void print(apr_pool_t *pool, const biz_reply *reply, biz_code code,
 int main(int argc, char **argv)
 {
     biz_settings settings = {.state_dir = "/nonexistent"};
+    biz_shared *shared;
     biz_env env = {.settings = &settings};
     biz_reply reply = {.status = 200};
     stripe_session session = {.id = NULL};
@@ -67,6 +68,8 @@ int main(int argc, char **argv)
     apr_initialize();
     apr_pool_create(&pool, NULL);
     biz_json_init();
+    shared = apr_pcalloc(pool, sizeof(*shared));
+    env.shared = shared;
     net_init(pool);
     settings.secrets = apr_table_make(pool, 2);
     settings.provider_urls = apr_table_make(pool, 2);
@@ -79,6 +82,8 @@ int main(int argc, char **argv)
     env.clients = clients_new(pool, &settings, NULL, NULL);
     req = (biz_req){.pool = pool, .env = &env, .now = apr_time_now()};
     reply.pool = pool;
+    if (!strcmp(id, "again"))
+        create(&req, &reply, &session);
     code = !strcmp(what, "create") ? create(&req, &reply, &session)
            : !strcmp(what, "get")  ? stripe_checkout_get(&req, &reply, id, &session)
            : !strcmp(what, "expire")

@@ -121,6 +121,12 @@ def test_what_stripe_may_say(run, world, fault, code, tries, log):
         assert answer["retry_after"] == 40
 
 
+def test_what_we_got_wrong_is_told_once_a_minute(run, world):
+    world.stripe.fault(status=400, body={"error": {"type": "invalid_request_error"}}, times=None)
+    assert run("create", "again", log=["BZ0810"])["code"] == "PROVIDER_FAILED"
+    assert len(world.stripe.requests) == 2
+
+
 def test_a_passing_fault_is_not_seen(run, world):
     world.stripe.kept.clear()
     world.stripe.fault(status=503, headers={"Retry-After": "1"})
