@@ -153,6 +153,7 @@ static const struct {
     {"Integration", "name", "string", NULL},
     {"Integration", "configured", "boolean", NULL},
     {"Integration", "status", "=ok|unconfigured|misconfigured|degraded", NULL},
+    {"Integration", "problem", "string?", "What is wrong with its variables"},
     {"Integration", "fallback", "string", "What happens without it"},
     {"Integration", "hosts", "[]IntegrationHost", NULL},
     {"IntegrationHost", "name", "string", "As in BizApiProviderURL"},

@@ -317,7 +317,8 @@ const biz_route biz_routes[] = {
      "How one of these services is: last error, breaker, latency; calls nobody", "Integration",
      BIZ_CAN(NOT_FOUND)},
     {"POST", API "/integrations/{name}/test", integration_test, BIZ_ADMIN, BIZ_PERSONAL, NULL,
-     "Ask one of these services now whether it works", "IntegrationTest", BIZ_CAN(NOT_FOUND)},
+     "Ask one of these services now whether it works", "IntegrationTest",
+     BIZ_CAN(NOT_FOUND) | BIZ_CAN(BUSY)},
 
     /* Bookings */
     {"GET", API "/portal/bookings/{id}/route", portal_booking_route, BIZ_SIGNED_IN, BIZ_PERSONAL,

@@ -92,6 +92,7 @@ typedef struct biz_env {
     const struct biz_openapi *openapi;      /* openapi.h */
     const struct mail_templates *templates; /* mail/mail.h */
     biz_shared *shared;
+    struct limiter *limits;  /* limit/limit.h */
     struct biz_audit *audit; /* audit/audit.h */
     struct biz_seen *seen;   /* auth/seen.h */
     int hash_places;         /* password hashes at once: the number of processors */

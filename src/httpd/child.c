@@ -66,6 +66,7 @@ static void open_business(apr_pool_t *pchild, business *b)
     b->env.openapi = b->openapi;
     b->env.templates = b->templates;
     b->env.shared = bizapi.shared;
+    b->env.limits = &b->limits;
     b->env.seen = bizapi.seen;
     b->env.hash_places = processors();
     open_limits(pchild, b);

@@ -398,7 +398,7 @@ void client_call(const clients *c, apr_pool_t *pool, const client_request *r, cl
     a->body = "";
     if (!may_call(c, r, slot, a))
         return;
-    if (!r->background && !r->test && !enter(c, r->host, &p))
+    if (!r->background && !enter(c, r->host, &p))
         refuse(a, CLIENT_BUSY, 1, "too many requests wait for it");
     else if (!r->test && !keeps_pace(slot, info->pace_ms, biz_steady_now()))
         refuse(a, CLIENT_BUSY, 1, "it is not called more often");

@@ -128,7 +128,8 @@ typedef struct {
     int harmless;      /* and, where set, after any outcome that may pass */
     int wants_json;    /* a 2xx without JSON counts as broken */
     int background;    /* by no request: may wait without a place */
-    int test;          /* an administrator's: made whatever is known about the host */
+    int test;          /* an administrator's: made whatever is known about the host, where there is
+                        * a place */
     client_verdict (*judge)(client_answer *answer); /* or NULL */
 } client_request;
 

@@ -3,9 +3,13 @@
 #include "registry.h"
 
 #include <string.h>
+#include <apr_strings.h>
 
 #include "client.h"
+#include "limit/limit.h"
 #include "probe.h"
+
+enum { LIVE_TESTS_A_MINUTE = 10 /* of one service, whoever asks for them */ };
 
 static int number_of(biz_req *req)
 {
@@ -54,9 +58,28 @@ biz_code integration_detail(biz_req *req, biz_reply *reply)
     biz_json_set_str(
         reply->data, "status",
         service_words[service_now(req->env->registry, req->env->clients, req->pool, number)]);
+    biz_json_set_str(reply->data, "problem", req->env->registry->trouble[number]);
     biz_json_set_str(reply->data, "fallback", integrations[number].fallback);
     biz_json_set(reply->data, "hosts", hosts);
     return BIZ_OK;
+}
+
+/* Each one holds a worker for as long as the service is silent, and goes on our account with it. */
+static biz_code may_test(biz_req *req, biz_reply *reply)
+{
+    static const limit_addr everybody;
+    const char *rate = apr_psprintf(req->pool, "%d/min", LIVE_TESTS_A_MINUTE), *why;
+    apr_array_header_t *rules = apr_array_make(req->pool, 1, sizeof(limit_rule *));
+    limit_verdict verdict;
+
+    limit_rules_add(rules, limit_rule_parse(req->pool, req->path, rate, &why));
+    limit_rules_seal(rules, req->env->settings->business);
+    limit_decide(req->env->limits, req->pool, APR_ARRAY_IDX(rules, 0, limit_rule *), &everybody,
+                 &verdict);
+    if (verdict.allowed)
+        return BIZ_OK;
+    reply->retry_after = (int)verdict.retry_after;
+    return biz_fail(reply, BIZ_RATE_LIMITED, NULL, NULL);
 }
 
 biz_code integration_test(biz_req *req, biz_reply *reply)
@@ -66,7 +89,13 @@ biz_code integration_test(biz_req *req, biz_reply *reply)
 
     if (number < 0)
         return biz_fail(reply, BIZ_NOT_FOUND, NULL, NULL);
+    if (integration_is_on(req->env, number) && may_test(req, reply) != BIZ_OK)
+        return reply->code;
     probe_service(req->env, req->pool, number, &result);
+    if (result.busy)
+        return biz_fail(reply, BIZ_BUSY, NULL,
+                        "As many requests wait for this service as may. Please try again in a "
+                        "moment.");
     reply->data = biz_json_object(req->pool);
     biz_json_set_bool(reply->data, "ok", result.ok);
     biz_json_set_str(reply->data, "status", service_words[result.status]);

@@ -91,7 +91,7 @@ void fcm_ask_token(const biz_env *env, apr_pool_t *pool, int test, client_answer
                               .tries = 2,
                               .harmless = 1,
                               .wants_json = 1,
-                              .background = 1,
+                              .background = !test,
                               .test = test,
                               .judge = judge_token};
 

@@ -141,6 +141,10 @@ void probe_service(const biz_env *env, apr_pool_t *pool, int number, probe_resul
         } else {
             questions[i].call(env, pool, 1, &a);
         }
+        if (a.result == CLIENT_BUSY) {
+            result->busy = 1;
+            break;
+        }
         why = trouble(pool, request.host, &a);
         if (why != NULL && result->error == NULL)
             result->error = apr_pstrcat(pool, client_hosts[request.host].name, ": ", why, NULL);
@@ -149,6 +153,8 @@ void probe_service(const biz_env *env, apr_pool_t *pool, int number, probe_resul
     }
     result->status = service_now(env->registry, env->clients, pool, number);
     result->ok = result->latency_ms >= 0 && result->error == NULL;
+    if (!result->ok && result->error == NULL)
+        result->error = env->registry->trouble[number];
     if (!result->ok && result->error == NULL)
         result->error = apr_pstrcat(pool, "it is ", service_words[result->status], NULL);
 }

@@ -9,6 +9,7 @@
 
 typedef struct {
     int ok;
+    int busy;              /* not asked: as many requests wait for it as may */
     service_status status; /* after it */
     long latency_ms;       /* -1 where nobody was asked */
     const char *error;     /* English, no part of a key; NULL where ok */

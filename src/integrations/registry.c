@@ -94,6 +94,8 @@ const char *integration_secret_file(apr_pool_t *pool, const char *path, const ch
     return text[0] == '\0' ? "is empty" : NULL;
 }
 
+#define FIREBASE_FILE "FIREBASE_CREDENTIALS_PATH: its file "
+
 /* Reads a service account's file. NULL when good. */
 static const char *firebase_trouble(apr_pool_t *pool, const char *path, firebase_account *account)
 {
@@ -113,26 +115,23 @@ static const char *firebase_trouble(apr_pool_t *pool, const char *path, firebase
     apr_status_t status = apr_file_open(&file, path, APR_READ | APR_BINARY, APR_OS_DEFAULT, pool);
 
     if (status != APR_SUCCESS)
-        return apr_psprintf(pool, "FIREBASE_CREDENTIALS_PATH %s cannot be opened", path);
+        return apr_psprintf(pool, FIREBASE_FILE "cannot be opened: %pm", &status);
     apr_file_info_get(&info, APR_FINFO_PROT, file);
     status = apr_file_read_full(file, text, len, &len);
     apr_file_close(file);
     if (info.protection & (APR_WREAD | APR_WWRITE))
-        return apr_psprintf(
-            pool, "FIREBASE_CREDENTIALS_PATH %s may be read by everybody; chmod 600 it", path);
+        return FIREBASE_FILE "may be read by everybody; chmod 600 it";
     if ((status != APR_SUCCESS && !APR_STATUS_IS_EOF(status)) ||
         biz_json_parse(pool, text, len, BIZ_JSON_DEPTH, &json, &position) != APR_SUCCESS)
-        return apr_psprintf(pool, "FIREBASE_CREDENTIALS_PATH %s is no JSON file", path);
+        return FIREBASE_FILE "holds no JSON";
     for (i = 0; i < sizeof(needed) / sizeof(needed[0]); i++) {
         *needed[i].value = biz_json_str(json, needed[i].name);
         if (*needed[i].value == NULL)
-            return apr_psprintf(pool, "FIREBASE_CREDENTIALS_PATH %s has no %s", path,
-                                needed[i].name);
+            return apr_pstrcat(pool, FIREBASE_FILE "has no ", needed[i].name, NULL);
     }
     account->private_key_id = biz_json_str(json, "private_key_id");
     if (client_base_error(pool, account->token_uri, &account->token_uri) != NULL)
-        return apr_psprintf(pool, "FIREBASE_CREDENTIALS_PATH %s: its token_uri must be https",
-                            path);
+        return FIREBASE_FILE "has a token_uri that is not https";
     return NULL;
 }
 
@@ -182,7 +181,8 @@ static service_status judge(apr_pool_t *pool, const biz_settings *settings, cons
         const char *value = biz_secret(settings, in->variables[i]);
 
         if (value == NULL) {
-            missing = in->variables[i];
+            missing = missing == NULL ? in->variables[i]
+                                      : apr_pstrcat(pool, missing, ", ", in->variables[i], NULL);
             continue;
         }
         given++;
@@ -193,7 +193,7 @@ static service_status judge(apr_pool_t *pool, const biz_settings *settings, cons
         return SERVICE_UNCONFIGURED;
     if (missing != NULL)
         *why =
-            apr_pstrcat(pool, missing, " is missing, while others of ", in->name, " are set", NULL);
+            apr_pstrcat(pool, "missing, while others of ", in->name, " are set: ", missing, NULL);
     else if (*why == NULL && in == &integrations[INTEGRATION_STRIPE])
         *why = stripe_trouble(settings);
     return *why != NULL ? SERVICE_MISCONFIGURED : SERVICE_OK;
@@ -246,13 +246,15 @@ biz_registry *registry_new(apr_pool_t *pool, const biz_settings *settings,
     *complaints = apr_array_make(pool, 1, sizeof(const char *));
     for (i = 0; i < INTEGRATIONS; i++) {
         const integration *in = &integrations[i];
-        const char *why;
+        const char *file =
+            i == INTEGRATION_FIREBASE ? biz_secret(settings, in->variables[0]) : NULL;
+        const char **why = &registry->trouble[i];
 
-        registry->configured[i] = judge(pool, settings, in, account, &why);
-        if (why != NULL)
-            APR_ARRAY_PUSH(*complaints, const char *) =
-                apr_pstrcat(pool, in->name, ": ", why, NULL);
-        if (registry->configured[i] == SERVICE_OK && !strcmp(in->name, "firebase"))
+        registry->configured[i] = judge(pool, settings, in, account, why);
+        if (*why != NULL)
+            APR_ARRAY_PUSH(*complaints, const char *) = apr_pstrcat(
+                pool, in->name, ": ", *why, file != NULL ? "; it is " : NULL, file, NULL);
+        if (registry->configured[i] == SERVICE_OK && file != NULL)
             registry->firebase = account;
     }
     biz_json_set_bool(envelope, "success", 1);

@@ -55,13 +55,14 @@ typedef struct {
 
 typedef struct biz_registry {
     service_status configured[INTEGRATIONS];
-    const char *status_text; /* GET /integrations/status while all is as configured */
+    const char *trouble[INTEGRATIONS]; /* what is wrong with its variables, by their names; NULL */
+    const char *status_text;           /* GET /integrations/status while all is as configured */
     size_t status_len;
     const firebase_account *firebase; /* NULL where it is not configured */
 } biz_registry;
 
-/* Looks at the settings once; *why is set to a line for the operator for each service that is
- * misconfigured (array of const char *). Reads the Firebase credentials, so call it as root. */
+/* Looks at the settings once; *complaints (const char *) gets a line for the log for each service
+ * that is misconfigured. Reads the Firebase credentials, so call it as root. */
 biz_registry *registry_new(apr_pool_t *pool, const biz_settings *settings,
                            apr_array_header_t **complaints);
 

@@ -99,7 +99,7 @@ apr_status_t limit_redis_decide(limit_redis *redis, apr_pool_t *pool, const limi
 /* What the server uses: Redis where there is one and it answers, else the shared memory. The memory
  * counts along with Redis, so that a failure of it gives no second budget on this machine. Writes
  * the lines about a Redis that is down and a table that is crowded, once a minute. */
-typedef struct {
+typedef struct limiter {
     limit_shm *shm;
     limit_redis *redis; /* or NULL */
     biz_shared *shared;

@@ -1,5 +1,6 @@
 """While providers hang, all other routes are as fast as ever: of 16 workers four may wait for one
-provider, and half of each process' for all of them."""
+provider, and half of each process' for all of them. An administrator's tests are no exception."""
+import concurrent.futures
 import statistics
 import threading
 import time
@@ -8,6 +9,7 @@ import pytest
 
 from booked import ask, new_booking, salon, world  # noqa: F401
 from harness import new_ip
+from kit import Admin, check_error
 
 ALONE = "measures how fast other routes are while a provider hangs"
 
@@ -69,3 +71,47 @@ def test_other_routes_are_as_fast_while_providers_hang(salon, world):
     assert {d.get("provider", "weather") for _, d in ends} <= {"estimate", "weather"}
     assert all(d == {"available": False} for _, d in ends if "provider" not in d)
     assert len(world.google_routes.requests) <= 4 + 4, "four at once, twice at most in that time"
+
+
+@pytest.mark.bz("BZ0801", "BZ0805")
+def test_live_tests_of_what_hangs_leave_the_workers_alone(salon, world):
+    """24 at once on 16 workers: ten a minute are let through, of which four find a place."""
+    server = salon("openweather")
+    admin = Admin(server)
+    world.openweather.fault(silent=True, times=None)
+
+    def live_test(_):
+        begin, api = time.monotonic(), server.api()
+        answer = api.post("/integrations/openweather/test", token=admin.access, ip=new_ip(),
+                          headers={"Connection": "close"})
+        return answer, time.monotonic() - begin
+
+    with concurrent.futures.ThreadPoolExecutor(24) as pool:
+        pending = [pool.submit(live_test, i) for i in range(24)]
+        world.openweather.wait(1)
+        for _ in range(20):
+            begin = time.monotonic()
+            assert server.api().get("/health/live", ip=new_ip()).status == 200
+            assert time.monotonic() - begin < 1
+        answers = [each.result() for each in pending]
+    made = [(a, s) for a, s in answers if a.status == 200]
+    assert 1 <= len(made) <= 4 and len(world.openweather.requests) == len(made)
+    for answer, seconds in made:
+        assert answer.data["ok"] is False and "openweather: " in answer.data["error"]
+        assert seconds < 4 + 2
+    busy = [a for a, s in answers if a.status == 503]
+    assert len(busy) == 10 - len(made)
+    for answer in busy:
+        check_error(answer, 503, "BUSY")
+        assert answer.headers["retry-after"] == "1"
+        assert answer.json["error"]["message"] == \
+            "As many requests wait for this service as may. Please try again in a moment."
+    refused = [a for a, s in answers if a.status not in (200, 503)]
+    assert len(refused) == 14
+    for answer in refused:
+        check_error(answer, 429, "RATE_LIMITED")
+        assert 1 <= int(answer.headers["retry-after"]) <= 60
+        assert answer.json["error"]["message"] == "Too many requests. Please try again later."
+    # Another service has tests of its own; what is not set up is not asked and not counted.
+    assert [admin.api.post("/integrations/stripe/test", token=admin.access).data["status"]
+            for _ in range(11)] == ["unconfigured"] * 11

@@ -86,7 +86,7 @@ def test_a_part_is_missing(make_server, tmp_path, name, left):
     server = make_server(env={**env, left: ""})
     service = status_of(server).data["services"][name]
     assert (service["configured"], service["status"]) == (False, "misconfigured")
-    assert left in server.log_text()
+    assert f"missing, while others of {name} are set: {left}\n" in server.log_text()
     assert not [v for v in env.values() if v != PHONE and v in server.log_text()]
 
 
@@ -136,7 +136,7 @@ def test_firebase_credentials_that_everybody_may_read_are_refused(make_server, t
     path.chmod(0o644)
     server = make_server(env={"FIREBASE_CREDENTIALS_PATH": str(path)})
     assert status_of(server).data["services"]["firebase"]["status"] == "misconfigured"
-    assert f"{path} may be read by everybody; chmod 600 it" in server.log_text()
+    assert f"its file may be read by everybody; chmod 600 it; it is {path}\n" in server.log_text()
 
 
 @pytest.mark.parametrize("what", ["BizApiSecret", "FIREBASE_CREDENTIALS_PATH", "BizApiStateDir"])

@@ -206,6 +206,32 @@ def test_bizapictl_says_what_does_not_work(tmp_path, world):
 
 
 @pytest.mark.bz("BZ1003")
+def test_what_is_missing_is_named_to_administrators(make_server, tmp_path, world):
+    """By the variables' names alone, in the detail, the live test, and by bizapictl."""
+    env = {"TWILIO_AUTH_TOKEN": providers.SECRETS["TWILIO_AUTH_TOKEN"],
+           "FIREBASE_CREDENTIALS_PATH": str(tmp_path / "none.json")}
+    server = make_server(env=env, conf=world.conf())
+    problems = {
+        "twilio": "missing, while others of twilio are set: TWILIO_ACCOUNT_SID, TWILIO_PHONE_NUMBER",
+        "firebase": "FIREBASE_CREDENTIALS_PATH: its file cannot be opened: No such file or directory",
+        "stripe": None}
+    admin = Admin(server)
+    for name, problem in problems.items():
+        answer = admin.api.get(f"/integrations/{name}", token=admin.access)
+        assert answer.data["problem"] == problem
+        tested = admin.api.post(f"/integrations/{name}/test", token=admin.access).data
+        assert tested["error"] == (problem or "it is unconfigured")
+        done = ctl(tmp_path, world, name, env=env)
+        assert done.returncode == 1 and not done.stderr
+        assert (problem or f"{name} unconfigured -") in " ".join(done.stdout.split())
+        for value in env.values():
+            assert value not in answer.text + str(tested) + done.stdout
+        done = ctl(tmp_path, world, name, "--json", env=env)
+        assert json.loads(done.stdout)[0]["error"] == tested["error"]
+    assert world.requests() == []
+
+
+@pytest.mark.bz("BZ1003")
 def test_stripe_keys_of_two_modes(make_server, world):
     env = {**world.env("stripe"), "STRIPE_PUBLISHABLE_KEY": "pk_live_" + providers.MARK}
     server = make_server(env=env, conf=world.conf())
@@ -237,6 +263,18 @@ def test_the_way_by_google(full, world):
     seen = len(asked)
     assert person.ask("route").data["provider"] == "google"
     assert len(world.google_maps.requests) == seen and len(world.google_routes.requests) == 2
+
+
+@pytest.mark.bz("BZ0811")
+def test_what_we_asked_wrongly_is_told_once_a_minute(make_server, world):
+    server = with_services(make_server, world, "google_maps", conf=BUSINESS + PLACED)
+    world.google_routes.fault(status=400, body={"error": {"status": "INVALID_ARGUMENT"}},
+                              times=None)
+    for _ in range(3):
+        person = Booked(server, {"type": "customer", **place()})
+        assert person.ask("route").data["provider"] in ("osrm", "estimate")
+    assert len(world.google_routes.requests) == 3
+    assert server.log_text().count("BZ0811") == 1
 
 
 def test_at_the_customers_it_leads_the_other_way(full, world):
