@@ -491,5 +491,7 @@ apr_status_t factor_clear(const act_by *by, const act *told, store_doc **user)
         status = codes_remove(by->store, by->pool, by->user_id, NULL);
     if (status == APR_SUCCESS)
         status = factor_settle(by->store, by->pool, by->user_id, user);
-    return status == APR_SUCCESS ? act_tell(by, user) : status;
+    if (status == APR_SUCCESS)
+        (void)act_tell(by, user);
+    return status;
 }

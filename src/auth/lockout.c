@@ -307,7 +307,9 @@ apr_status_t lockout_clear_user(const act_by *by, const act *told, store_doc **u
         for (i = 0; status == APR_SUCCESS && i < docs->nelts; i++)
             status = forget(s, pool, store_doc_id(APR_ARRAY_IDX(docs, i, store_doc *)));
     } while (status == APR_SUCCESS && docs->nelts == query.limit);
-    return status == APR_SUCCESS ? act_tell(by, user) : status;
+    if (status == APR_SUCCESS)
+        (void)act_tell(by, user);
+    return status;
 }
 
 apr_status_t lockout_clear_address(store *s, apr_pool_t *pool, const char *address)

@@ -58,11 +58,11 @@ biz_code auth_register(biz_req *req, biz_reply *reply)
         status = store_counter(req->env->store, req->pool, "register_address_taken", 1, &refused);
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
-    /* One row in both cases, and no further step: the background job empties what the user carries.
-     */
-    if (made)
-        (void)act_write(&by, user);
-    else if (is_taken)
+    /* One row in both cases, 503 in both where the log does not take it, and no further step: the
+     * background job empties what the user carries. */
+    if (made && act_write(&by, user) != APR_SUCCESS)
+        return biz_fail(reply, BIZ_STORE_UNAVAILABLE, NULL, NULL);
+    if (is_taken)
         audit_note(req, "user_create_fail", NULL, told.details);
     return verification_sent(req, reply, 201);
 }

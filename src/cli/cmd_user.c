@@ -95,7 +95,7 @@ static int change(cli *c, store_doc *user, const store_change *changes, size_t n
         act_update(&by, COLL_USERS, store_doc_id(user), NULL, 0, changes, n, told, 1, &user);
 
     if (rv == APR_SUCCESS)
-        rv = act_tell(&by, &user);
+        (void)act_tell(&by, &user);
     return changed(c, rv, user, what);
 }
 
@@ -189,7 +189,7 @@ int cmd_user_add(cli *c)
     if (rv == STORE_EEXIST)
         return cli_fail(CLI_CONFLICT, "there is a user %s already", account.email);
     if (rv == APR_SUCCESS)
-        rv = act_tell(&by, &user);
+        (void)act_tell(&by, &user);
     return changed(c, rv, user,
                    apr_pstrcat(c->pool, "made, ", account.role,
                                account.email_verified ? "" : ", e-mail address not confirmed",
@@ -407,6 +407,7 @@ int cmd_user_unlock(cli *c)
                       .notice = NOTICE_ACCOUNT_UNLOCKED};
     store_doc *user;
     limit_addr addr;
+    apr_status_t rv;
     act_by by;
     int status;
 
@@ -416,7 +417,8 @@ int cmd_user_unlock(cli *c)
     if (status != CLI_OK)
         return status;
     by = cli_act_by(c, store_doc_id(user));
-    return changed(c, lockout_clear_user(&by, &told, &user), user, "unlocked");
+    rv = lockout_clear_user(&by, &told, &user);
+    return changed(c, rv, user, "unlocked");
 }
 
 int cmd_user_reset_mfa(cli *c)
@@ -425,12 +427,13 @@ int cmd_user_reset_mfa(cli *c)
                       .details = cli_act_details(c, NULL),
                       .notice = NOTICE_MFA_DISABLED};
     store_doc *user;
+    apr_status_t rv;
     act_by by;
     int status = find_user(c, &user);
 
     if (status != CLI_OK)
         return status;
     by = cli_act_by(c, store_doc_id(user));
-    return changed(c, factor_clear(&by, &told, &user), user,
-                   "has no second factor any more; every session has ended");
+    rv = factor_clear(&by, &told, &user);
+    return changed(c, rv, user, "has no second factor any more; every session has ended");
 }

@@ -1,6 +1,7 @@
 """The audit log as its readers meet it: their own events, the admin's list, the operator's verify and
 export, the line for fail2ban. The chain itself: tests/conformance/test_store_audit.c."""
 import configparser
+import contextlib
 import csv
 import io
 import json
@@ -239,17 +240,26 @@ def test_old_rows_go_and_the_log_stays_whole(make_server):
 
 # ---- no answer without its row ----
 
+@contextlib.contextmanager
+def without_log(server):
+    """Whatever else the store takes, it does not take rows of the audit log."""
+    db = database(server)
+    db.execute("CREATE TRIGGER no_audit BEFORE INSERT ON audit_log BEGIN "
+               "SELECT RAISE(ABORT, 'disk trouble'); END")
+    try:
+        yield
+    finally:
+        db.execute("DROP TRIGGER no_audit")
+        db.close()
+
+
 @pytest.mark.sqlite
 @pytest.mark.bz("BZ0570")
 @pytest.mark.bz_may("BZ0212", "BZ0213", "BZ0202", "BZ0201")
 def test_a_sign_in_that_cannot_be_written_down_is_refused(make_server):
     server = make_server()
     person = Person(server)
-    db = database(server)
-    # Whatever else the store takes, it does not take rows of the audit log.
-    db.execute("CREATE TRIGGER no_audit BEFORE INSERT ON audit_log BEGIN "
-               "SELECT RAISE(ABORT, 'disk trouble'); END")
-    try:
+    with without_log(server):
         answer = login(person.api, person.email, PASSWORD)
         check_error(answer, 503, "STORE_UNAVAILABLE")
         assert "access_token" not in answer.body.decode()
@@ -257,12 +267,32 @@ def test_a_sign_in_that_cannot_be_written_down_is_refused(make_server):
         answer = person.api.patch("/auth/me", token=person.access, json={"name": "Other"})
         assert answer.status == 200
         assert "user_updated" not in [r["event"] for r in rows(server, "audit_log")]
-    finally:
-        db.execute("DROP TRIGGER no_audit")
-        db.close()
     wait_until(lambda: login(person.api, person.email, PASSWORD).status == 200)
     wait_until(lambda: [r["event"] for r in rows(server, "audit_log")].count("user_updated") == 1)
     server.ctl("audit", "verify")
+
+
+@pytest.mark.sqlite
+@pytest.mark.bz("BZ0570")
+@pytest.mark.bz_may("BZ0212", "BZ0213", "BZ0202", "BZ0201")
+def test_without_the_log_changes_are_done_and_no_answer_tells_of_an_address(make_server):
+    server = make_server()
+    admin, person = Admin(server), Person(server)
+    user, new = person.tokens["user"]["id"], address("new")
+    with without_log(server):
+        answer = admin.api.post(f"/admin/users/{user}/unlock", token=admin.access)
+        assert answer.status == 200, answer
+        for command in ("unlock", "reset-mfa"):
+            server.ctl("user", command, person.email)
+        server.ctl("user", "set-role", person.email, "staff")
+        for email in (person.email, new):
+            check_error(person.api.post("/auth/register", ip=new_ip(), json={
+                "email": email, "password": PASSWORD, "name": "Nora"}), 503, "STORE_UNAVAILABLE")
+    told = ["authn_login_unlock", "authn_login_unlock", "authn_factors_removed", "authz_change"]
+    wait_until(lambda: [r["event"] for r in rows(server, "audit_log", user_id=user)][-4:] == told)
+    assert person.api.post("/auth/register", ip=new_ip(), json={
+        "email": new, "password": PASSWORD, "name": "Nora"}).status == 201
+    wait_until(lambda: row(server, "users", email=new)["untold"] is None)
 
 
 # ---- fail2ban ----
