@@ -1,5 +1,6 @@
 """The authenticator app, recovery codes, the second step of a sign-in and proofs in between. The
 codes are oathtool's."""
+import json
 import re
 import time
 
@@ -486,8 +487,9 @@ def test_what_happens_is_in_the_audit(guarded, server):
 
 
 def test_an_operator_takes_it_all_away(guarded, server):
-    said = server.ctl("user", "reset-mfa", guarded.email).stdout
-    assert "no second factor" in said
+    said = json.loads(server.ctl("user", "reset-mfa", guarded.email, "--json").stdout)
+    assert said["mfa_enabled"] is False and said["version"] == user_row(guarded)["version"]
+    assert "no second factor" in server.ctl("user", "reset-mfa", guarded.email).stdout
     check_error(guarded.me(), 401, "TOKEN_REVOKED")
     assert login(guarded.api, guarded.email, PASSWORD).data["user"]["mfa_enabled"] is False
     assert rows(server, "recovery_codes", user_id=guarded.tokens["user"]["id"]) == []
