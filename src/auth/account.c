@@ -86,25 +86,21 @@ apr_status_t account_find(store *s, apr_pool_t *pool, const char *email, store_d
     return store_find_one(s, pool, &query, user);
 }
 
-static apr_status_t remove_all(store *s, apr_pool_t *pool, const store_query *query)
+static apr_status_t remove_all(const act_by *by, const store_query *query)
 {
     apr_array_header_t *docs;
     apr_status_t status;
     int i;
 
     do {
-        status = store_find(s, pool, query, &docs, NULL);
-        for (i = 0; status == APR_SUCCESS && i < docs->nelts; i++) {
-            status = store_delete(s, pool, query->coll,
-                                  store_doc_id(APR_ARRAY_IDX(docs, i, store_doc *)), NULL, 0);
-            if (status == STORE_ENOENT)
-                status = APR_SUCCESS;
-        }
+        status = store_find(by->store, by->pool, query, &docs, NULL);
+        for (i = 0; status == APR_SUCCESS && i < docs->nelts; i++)
+            status = act_remove(by, APR_ARRAY_IDX(docs, i, store_doc *));
     } while (status == APR_SUCCESS && docs->nelts == query->limit);
     return status;
 }
 
-apr_status_t account_remove_traces(store *s, apr_pool_t *pool, const store_doc *user)
+apr_status_t account_remove_traces(const act_by *by, const store_doc *user)
 {
     static const struct {
         store_coll_no coll;
@@ -130,7 +126,7 @@ apr_status_t account_remove_traces(store *s, apr_pool_t *pool, const store_doc *
                              .n_conds = STORE_COUNT_OF(conds),
                              .limit = REMOVE_BATCH};
 
-        status = remove_all(s, pool, &query);
+        status = remove_all(by, &query);
     }
     return status;
 }

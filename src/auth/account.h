@@ -3,6 +3,7 @@
 #define BIZ_ACCOUNT_H
 
 #include <apr_pools.h>
+#include "act.h"
 #include "core/biz.h"
 #include "core/json.h"
 #include "store/store.h"
@@ -36,9 +37,9 @@ apr_status_t account_find(store *s, apr_pool_t *pool, const char *email, store_d
 
 /* Removes what the store has of a user beside the user's own document, and of the address:
  * sessions, factors, links, devices for push, mails. Half done, it can be done again. What the
- * business must be able to prove stays: audit rows by the id, and that the address wants no mail.
- */
-apr_status_t account_remove_traces(store *s, apr_pool_t *pool, const store_doc *user);
+ * business must be able to prove stays: audit rows by the id, also those that sessions and factors
+ * have to tell yet, and that the address wants no mail. */
+apr_status_t account_remove_traces(const act_by *by, const store_doc *user);
 
 /* Whether the body gives the user another telephone number: it is a way to reach and to know
  * somebody, not for a stolen session to change. */

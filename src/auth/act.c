@@ -11,25 +11,35 @@
 
 enum { TRIES = 20 };
 
-/* Where documents keep it, and whose a document is. */
-static const struct {
+/* Where documents keep it; whose they are and what else finds them, 0: nothing. */
+typedef struct {
     store_coll_no coll;
     const char *index;
-    store_fid untold;
-} kinds[] = {{COLL_USERS, "users_untold", USER_UNTOLD},
-             {COLL_SESSIONS, "sessions_untold", SESSION_UNTOLD},
-             {COLL_PASSKEYS, "passkeys_untold", PASSKEY_UNTOLD},
-             {COLL_RECOVERY_CODES, "recovery_untold", RECOVERY_UNTOLD}};
+    store_fid untold, owner, key;
+} kind;
+
+static const kind kinds[] = {
+    {COLL_USERS, "users_untold", USER_UNTOLD, 0, 0},
+    {COLL_SESSIONS, "sessions_untold", SESSION_UNTOLD, SESSION_USER_ID, 0},
+    {COLL_PASSKEYS, "passkeys_untold", PASSKEY_UNTOLD, PASSKEY_USER_ID, PASSKEY_CREDENTIAL_ID},
+    {COLL_RECOVERY_CODES, "recovery_untold", RECOVERY_UNTOLD, RECOVERY_USER_ID, RECOVERY_CODE}};
 
 enum { KINDS = STORE_COUNT_OF(kinds) };
 
-static store_fid untold_of(store_coll_no coll)
+static const kind *kind_of(store_coll_no coll)
 {
     int i;
 
     for (i = 0; i < KINDS && kinds[i].coll != coll; i++)
         continue;
-    return i < KINDS ? kinds[i].untold : 0;
+    return i < KINDS ? &kinds[i] : NULL;
+}
+
+static store_fid untold_of(store_coll_no coll)
+{
+    const kind *k = kind_of(coll);
+
+    return k != NULL ? k->untold : 0;
 }
 
 const char *act_untold(const store_doc *doc)
@@ -209,11 +219,11 @@ apr_status_t act_write(const act_by *by, const store_doc *doc)
 
 apr_status_t act_tell(const act_by *by, store_doc **doc)
 {
+    const kind *k = kind_of(store_doc_coll(*doc));
     store_coll_no coll = store_doc_coll(*doc);
-    store_fid untold = untold_of(coll);
     const char *id = store_doc_id(*doc), *text = act_untold(*doc);
-    int is_over = coll == COLL_PASSKEYS && store_is_null(*doc, PASSKEY_USER_ID);
-    store_cond same[] = {STORE_EQ_STR(untold, text)};
+    int is_over = k->owner != 0 && store_is_null(*doc, k->owner);
+    store_cond same[] = {STORE_EQ_STR(k->untold, text)};
     store_doc *after = *doc;
     apr_status_t status;
 
@@ -225,7 +235,7 @@ apr_status_t act_tell(const act_by *by, store_doc **doc)
     if (is_over)
         status = store_delete(by->store, by->pool, coll, id, same, 1);
     else
-        status = store_empty(by->store, by->pool, coll, id, untold, text, &after);
+        status = store_empty(by->store, by->pool, coll, id, k->untold, text, &after);
     if (status == STORE_ECOND && !is_over) /* somebody else has told it meanwhile */
         status = store_get(by->store, by->pool, coll, id, &after);
     if (status == APR_SUCCESS)
@@ -237,14 +247,14 @@ apr_status_t act_tell_left(const act_by *by, apr_time_t before, int *told)
 {
     apr_status_t status = APR_SUCCESS;
     apr_array_header_t *docs;
-    int kind, i;
+    int k, i;
 
     *told = 0;
-    for (kind = 0; kind < KINDS && status == APR_SUCCESS; kind++) {
-        store_cond any[] = {{kinds[kind].untold, STORE_GT, STORE_V_STR("")},
+    for (k = 0; k < KINDS && status == APR_SUCCESS; k++) {
+        store_cond any[] = {{kinds[k].untold, STORE_GT, STORE_V_STR("")},
                             STORE_LT_TIME(STORE_UPDATED_AT, before)};
-        store_query query = {.coll = kinds[kind].coll,
-                             .index = kinds[kind].index,
+        store_query query = {.coll = kinds[k].coll,
+                             .index = kinds[k].index,
                              .conds = any,
                              .n_conds = STORE_COUNT_OF(any),
                              .limit = ACT_BATCH};
@@ -257,4 +267,35 @@ apr_status_t act_tell_left(const act_by *by, apr_time_t before, int *told)
         }
     }
     return status;
+}
+
+/* ---- at an end ---- */
+
+apr_status_t act_disown(const act_by *by, store_coll_no coll, const char *id,
+                        const store_cond *conds, size_t n_conds, const act *told, store_doc **after)
+{
+    const kind *k = kind_of(coll);
+    store_change nobodys[] = {STORE_SET_NULL(k->owner), STORE_SET_NULL(k->key)};
+
+    return act_update(by, coll, id, conds, n_conds, nobodys, k->key != 0 ? 2 : 1, told, 1, after);
+}
+
+apr_status_t act_remove(const act_by *by, const store_doc *doc)
+{
+    /* It makes the field another one: who tells what was there, and knows of an owner yet, does not
+     * leave a document that has neither. */
+    const act nothing = {.event = NULL};
+    store_coll_no coll = store_doc_coll(doc);
+    const kind *k = kind_of(coll);
+    const char *id = store_doc_id(doc);
+    store_cond told[] = {STORE_IS_NULL(k != NULL ? k->untold : 0)};
+    store_doc *after;
+    apr_status_t status = store_delete(by->store, by->pool, coll, id, told, k != NULL ? 1 : 0);
+
+    if (status == STORE_ECOND) {
+        status = act_disown(by, coll, id, NULL, 0, &nothing, &after);
+        if (status == APR_SUCCESS)
+            (void)act_tell(by, &after);
+    }
+    return status == STORE_ENOENT ? APR_SUCCESS : status;
 }

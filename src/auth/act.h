@@ -46,8 +46,8 @@ void act_carry(const act_by *by, store_doc *doc, const act *acts, size_t n_acts)
 const char *act_untold(const store_doc *doc);
 
 /* Writes the rows and mails of *doc; *doc is replaced by the document that has nothing to tell any
- * more, in the same version (a passkey without a user is removed then). Where the store does not
- * take them the document keeps them, so that a request whose change is done need not fail. */
+ * more, in the same version (one that act_disown() has ended is removed then). Where the store does
+ * not take them the document keeps them, so that a request whose change is done need not fail. */
 apr_status_t act_tell(const act_by *by, store_doc **doc);
 /* The rows and mails alone; the background job empties the field. */
 apr_status_t act_write(const act_by *by, const store_doc *doc);
@@ -56,5 +56,16 @@ apr_status_t act_write(const act_by *by, const store_doc *doc);
  * them. */
 enum { ACT_BATCH = 50, ACT_REST_SECONDS = 3 };
 apr_status_t act_tell_left(const act_by *by, apr_time_t before, int *told);
+
+/* ---- at an end ---- */
+
+/* As act_update(), of a session, a passkey or a recovery code: it is nobody's from here on, and
+ * nothing finds it any more; act_tell() removes it. */
+apr_status_t act_disown(const act_by *by, store_coll_no coll, const char *id,
+                        const store_cond *conds, size_t n_conds, const act *told,
+                        store_doc **after);
+/* Removes a document of any kind but a user; one of those three that has something to tell yet goes
+ * when that is told. APR_SUCCESS also where it is gone. */
+apr_status_t act_remove(const act_by *by, const store_doc *doc);
 
 #endif

@@ -372,29 +372,21 @@ apr_status_t recovery_left(const biz_req *req, const store_doc *user, int *left)
     return status;
 }
 
-static apr_status_t remove_one(store *s, apr_pool_t *pool, store_coll_no coll, const store_doc *doc)
-{
-    apr_status_t status = store_delete(s, pool, coll, store_doc_id(doc), NULL, 0);
-
-    return status == STORE_ENOENT ? APR_SUCCESS : status;
-}
-
 /* Removes the user's codes but those of the set `keep`, which may be NULL. */
-static apr_status_t codes_remove(store *s, apr_pool_t *pool, const char *user_id, const char *keep)
+static apr_status_t codes_remove(const act_by *by, const char *keep)
 {
     apr_array_header_t *docs;
     apr_status_t status;
     int i, removed;
 
     do {
-        status = codes_of(s, pool, user_id, &docs);
+        status = codes_of(by->store, by->pool, by->user_id, &docs);
         for (i = removed = 0; status == APR_SUCCESS && i < docs->nelts; i++) {
             const store_doc *code = APR_ARRAY_IDX(docs, i, store_doc *);
 
-            /* One that has something to tell yet is no good any more, and goes another time. */
-            if (is_of_set(code, keep) || !store_is_null(code, RECOVERY_UNTOLD))
+            if (is_of_set(code, keep))
                 continue;
-            status = remove_one(s, pool, COLL_RECOVERY_CODES, code);
+            status = act_remove(by, code);
             removed++;
         }
     } while (status == APR_SUCCESS && removed > 0 && docs->nelts == CODES_LOOK);
@@ -403,8 +395,9 @@ static apr_status_t codes_remove(store *s, apr_pool_t *pool, const char *user_id
 
 void recovery_tidy(const biz_req *req, const store_doc *user)
 {
-    (void)codes_remove(req->env->store, req->pool, store_doc_id(user),
-                       store_str(user, USER_RECOVERY_SET));
+    const act_by by = act_by_caller(req, store_doc_id(user));
+
+    (void)codes_remove(&by, store_str(user, USER_RECOVERY_SET));
 }
 
 /* ---- all of them ---- */
@@ -484,11 +477,10 @@ apr_status_t factor_clear(const act_by *by, const act *told, store_doc **user)
         if (status == APR_SUCCESS)
             status = passkeys_of(by->store, by->pool, by->user_id, &passkeys);
         for (i = 0; status == APR_SUCCESS && i < passkeys->nelts; i++)
-            status = remove_one(by->store, by->pool, COLL_PASSKEYS,
-                                APR_ARRAY_IDX(passkeys, i, store_doc *));
+            status = act_remove(by, APR_ARRAY_IDX(passkeys, i, store_doc *));
     } while (status == APR_SUCCESS && passkeys->nelts == PASSKEYS_LOOK);
     if (status == APR_SUCCESS)
-        status = codes_remove(by->store, by->pool, by->user_id, NULL);
+        status = codes_remove(by, NULL);
     if (status == APR_SUCCESS)
         status = factor_settle(by->store, by->pool, by->user_id, user);
     if (status == APR_SUCCESS)

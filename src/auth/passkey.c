@@ -415,17 +415,13 @@ biz_code auth_passkey_remove(biz_req *req, biz_reply *reply)
     const act_by by = act_by_caller(req, store_doc_id(req->user));
     const act told = {.event = "authn_" NOTICE_PASSKEY_REMOVED, .notice = NOTICE_PASSKEY_REMOVED};
     store_cond conds[] = {STORE_EQ_STR(PASSKEY_USER_ID, by.user_id)};
-    /* It is nobody's from here on and nothing finds it any more; told, it goes. */
-    store_change changes[] = {STORE_SET_NULL(PASSKEY_USER_ID),
-                              STORE_SET_NULL(PASSKEY_CREDENTIAL_ID)};
     store_doc *passkey;
     apr_status_t status;
 
     if (factor_demand_fresh(req, reply) != BIZ_OK)
         return reply->code;
-    status =
-        act_update(&by, COLL_PASSKEYS, apr_table_get(req->params, "id"), conds,
-                   STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes), &told, 1, &passkey);
+    status = act_disown(&by, COLL_PASSKEYS, apr_table_get(req->params, "id"), conds,
+                        STORE_COUNT_OF(conds), &told, &passkey);
     if (status == STORE_ECOND || status == STORE_ENOENT)
         return biz_fail(reply, BIZ_NOT_FOUND, NULL, NULL);
     if (status == APR_SUCCESS)

@@ -322,7 +322,7 @@ biz_code admin_user_delete(biz_req *req, biz_reply *reply)
         .acts = {{.event = "user_disabled", .details = audit_detail(req->pool, "for", "deletion")}},
         .n_acts = 1};
     store_doc *user, *after;
-    int has = 1, told;
+    int has = 1;
     apr_status_t status = APR_SUCCESS;
 
     if (factor_demand_fresh(req, reply) != BIZ_OK || load(req, reply, &user) != BIZ_OK ||
@@ -338,11 +338,8 @@ biz_code admin_user_delete(biz_req *req, biz_reply *reply)
     if (change(req, reply, user, &off, &after) != BIZ_OK)
         return reply->code;
     status = lockout_clear_user(&off.by, NULL, &after);
-    /* What its sessions and factors have to tell yet goes before they do. */
     if (status == APR_SUCCESS)
-        status = act_tell_left(&off.by, req->now, &told);
-    if (status == APR_SUCCESS)
-        status = account_remove_traces(req->env->store, req->pool, user);
+        status = account_remove_traces(&off.by, user);
     if (status == APR_SUCCESS)
         status = empty(&off.by, user, &after);
     if (status != APR_SUCCESS)

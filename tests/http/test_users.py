@@ -1,12 +1,13 @@
 """Accounts as admins manage them: list, search, make, change, delete, unlock; and that the business is
 never left without an admin."""
 import json
+import time
 
 import pytest
 
-from harness import new_ip, text_of, token_of
-from kit import (OTHER_PASSWORD, PASSWORD, Admin, Person, address, check_error, in_parallel, insert,
-                 login, once, row, rows)
+from harness import new_ip, text_of, token_of, wait_until
+from kit import (OTHER_PASSWORD, PASSWORD, Admin, Person, address, change, check_error, in_parallel,
+                 insert, login, once, row, rows)
 from second import age, set_up
 
 WRONG = "wrong-wrong"
@@ -166,6 +167,20 @@ def test_deleting_leaves_nothing_of_the_person(server, admin):
     # The address is free again, for another account.
     again = Person(server, email=person.email)
     assert user_id(again) != user_id(person)
+
+
+def test_what_a_deleted_account_has_to_tell_yet_is_told(server, admin):
+    """The worker that ended the session was killed just now, on a machine whose clock is ahead."""
+    person = Person(server)
+    user, now = person.tokens["user"]["id"], int(time.time() * 1000)
+    word = {"id": "act_" + "7" * 26, "at": now * 1000, "user_id": user, "event": "session_ended"}
+    assert change(server, "sessions", {"user_id": user}, untold=json.dumps([word]),
+                  updated_at=now + 30000) == 1
+    answer = admin.api.delete(f"/admin/users/{user}", token=admin.access)
+    assert answer.status == 200, answer
+    assert rows(server, "sessions", user_id=user) == []
+    wait_until(lambda: len(rows(server, "audit_log", user_id=user, event="session_ended")) == 1)
+    wait_until(lambda: not [s for s in rows(server, "sessions") if s["user_id"] is None])
 
 
 def test_an_admin_unlocks(server, admin):

@@ -251,6 +251,38 @@ static void all_factors_go_however_many(void **state)
     assert_false(any);
 }
 
+/* One word of each is told already when its factor goes; without the log, later. */
+static void what_factors_have_to_tell_is_told(void **state)
+{
+    static const struct {
+        store_coll_no coll;
+        store_fid owner, key;
+    } kinds[] = {{COLL_PASSKEYS, PASSKEY_USER_ID, PASSKEY_CREDENTIAL_ID},
+                 {COLL_RECOVERY_CODES, RECOVERY_USER_ID, RECOVERY_CODE}};
+    biz_audit *audit = by.audit;
+    store_doc *after, *doc;
+    int told, round;
+    size_t i;
+
+    for (round = 0; round < 2; round++) {
+        by.audit = round == 0 ? NULL : audit;
+        for (i = 0; i < STORE_COUNT_OF(kinds); i++) {
+            doc = store_doc_new(pool, kinds[i].coll);
+            store_set_str(doc, kinds[i].owner, by.user_id);
+            store_set_str(doc, kinds[i].key, "the same in each round");
+            act_carry(&by, doc, &renamed, 1);
+            assert_int_equal(store_insert(s, pool, doc, NULL), 0);
+        }
+        assert_int_equal(factor_clear(&by, &(act){.event = "authn_factors_removed"}, &after), 0);
+        assert_int_equal(count(COLL_PASSKEYS), round == 0 ? 1 : 0);
+        assert_int_equal(count(COLL_RECOVERY_CODES), round == 0 ? 1 : 0);
+        by.audit = audit;
+        assert_int_equal(act_tell_left(&by, apr_time_now() + apr_time_from_sec(60), &told), 0);
+        assert_int_equal(count(COLL_PASSKEYS) + count(COLL_RECOVERY_CODES), 0);
+        assert_int_equal(count(COLL_AUDIT), 3 * (round + 1));
+    }
+}
+
 /* Exactly as many as one look finds: the next look ends it. */
 static void a_full_look_is_not_the_end(void **state)
 {
@@ -278,6 +310,7 @@ int main(void)
                                        TEST(without_the_log_it_waits),
                                        TEST(what_others_have_written_there_is_left_out),
                                        TEST(all_factors_go_however_many),
+                                       TEST(what_factors_have_to_tell_is_told),
                                        TEST(a_full_look_is_not_the_end)};
 
     apr_initialize();
