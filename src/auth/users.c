@@ -155,6 +155,7 @@ static biz_code is_last(biz_reply *reply)
 /* What is done to an account, and what is told of it. */
 typedef struct {
     act_by by;
+    int ends_admin; /* who is an admin is none after it */
     store_change changes[16];
     size_t n;
     act acts[2];
@@ -169,38 +170,42 @@ static apr_status_t apply(const edit *e, const store_doc *user, store_doc **afte
                       e->n_acts, after);
 }
 
-/* With what there was to tell of it, where nobody has told it yet. */
-static apr_status_t take_back(const edit *e, store_doc **after)
+/* With what there was to tell of it, where nobody has told it yet, and it was all there was. */
+static apr_status_t take_back(const edit *e, const store_doc *user, store_doc **after)
 {
     store_change back[] = {STORE_SET_STR(USER_ROLE, "admin"), STORE_SET_BOOL(USER_DISABLED, 0),
                            STORE_SET_NULL(USER_UNTOLD)};
-    store_cond untold[] = {STORE_EQ_STR(USER_UNTOLD, store_str(*after, USER_UNTOLD))};
-    apr_status_t status = store_update(e->by.store, e->by.pool, COLL_USERS, e->by.user_id, untold,
-                                       1, back, STORE_COUNT_OF(back), after);
+    store_cond untold[] = {STORE_EQ_STR(USER_UNTOLD, act_untold(*after))};
+    apr_status_t status = STORE_ECOND;
 
+    if (act_untold(user) == NULL)
+        status = store_update(e->by.store, e->by.pool, COLL_USERS, e->by.user_id, untold, 1, back,
+                              STORE_COUNT_OF(back), after);
     return status != STORE_ECOND ? status
                                  : act_update(&e->by, COLL_USERS, e->by.user_id, NULL, 0, back, 2,
                                               &(act){.event = "user_change_taken_back"}, 1, after);
 }
 
-/* Changes an account under its version, and takes it back where that took the last admin away. */
+/* Changes an account under its version, but not where that would take the last admin away, and
+ * takes it back where it has done so all the same. */
 static biz_code change(biz_req *req, biz_reply *reply, const store_doc *user, const edit *e,
                        store_doc **after)
 {
-    int was_admin = is_admin(user), has = 1;
+    int ends = e->ends_admin && is_admin(user), has = 1;
     apr_status_t status = APR_SUCCESS;
 
-    if (was_admin)
+    if (ends)
         status = has_other_admin(req, e->by.user_id, &has);
+    if (status == APR_SUCCESS && !has)
+        return is_last(reply);
     if (status == APR_SUCCESS)
         status = apply(e, user, after);
     if (status == STORE_ECOND && req->header(req, "If-Match") == NULL)
         return biz_fail(reply, BIZ_CONFLICT, NULL, NULL);
-    if (status == APR_SUCCESS && was_admin && !is_admin(*after)) {
-        if (has)
-            status = has_other_admin(req, e->by.user_id, &has);
+    if (status == APR_SUCCESS && ends) {
+        status = has_other_admin(req, e->by.user_id, &has);
         if (status == APR_SUCCESS && !has) {
-            status = take_back(e, after);
+            status = take_back(e, user, after);
             if (status == APR_SUCCESS)
                 return is_last(reply);
         }
@@ -258,6 +263,7 @@ static void rights(biz_req *req, edit *e, int new_role, int new_state)
         e->changes[e->n++] = (store_change)STORE_SET_BOOL(USER_DISABLED, off);
         e->acts[e->n_acts++] = (act){.event = off ? "user_disabled" : "user_enabled"};
     }
+    e->ends_admin = (new_role && strcmp(role, "admin") != 0) || (new_state && off);
     if (new_role || new_state)
         e->changes[e->n++] = (store_change)STORE_INC_INT(USER_SESSION_EPOCH, 1);
     else
@@ -317,24 +323,18 @@ static apr_status_t empty(const act_by *by, const store_doc *user, store_doc **a
 biz_code admin_user_delete(biz_req *req, biz_reply *reply)
 {
     edit off = {
+        .ends_admin = 1,
         .changes = {STORE_SET_BOOL(USER_DISABLED, 1), STORE_INC_INT(USER_SESSION_EPOCH, 1)},
         .n = 2,
         .acts = {{.event = "user_disabled", .details = audit_detail(req->pool, "for", "deletion")}},
         .n_acts = 1};
     store_doc *user, *after;
-    int has = 1;
-    apr_status_t status = APR_SUCCESS;
+    apr_status_t status;
 
     if (factor_demand_fresh(req, reply) != BIZ_OK || load(req, reply, &user) != BIZ_OK ||
         matches(req, reply, user) != BIZ_OK)
         return reply->code;
     off.by = act_by_caller(req, store_doc_id(user));
-    if (is_admin(user))
-        status = has_other_admin(req, store_doc_id(user), &has);
-    if (status != APR_SUCCESS)
-        return biz_fail_store(req, reply, status);
-    if (!has)
-        return is_last(reply);
     if (change(req, reply, user, &off, &after) != BIZ_OK)
         return reply->code;
     status = lockout_clear_user(&off.by, NULL, &after);

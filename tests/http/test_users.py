@@ -242,9 +242,16 @@ def test_the_last_admin_stays(make_server):
         "email": address("invited"), "name": "N", "role": "admin"}).status == 201
     for method, more in (("PATCH", {"json": {"role": "staff"}}),
                          ("PATCH", {"json": {"disabled": True}}), ("DELETE", {})):
+        # What it has to tell of an earlier change, its worker having been killed, stays.
+        word = {"id": "act_" + "7" * 26, "at": int(time.time() * 1e6), "user_id": user_id(first),
+                "event": "session_ended"}
+        change(server, "users", {"_id": user_id(first)}, untold=json.dumps([word]),
+               updated_at=int((time.time() + 60) * 1000))
         check_error(call(first, method, path, **more), 409, "INVALID_STATE")
-        first.login()  # it was taken back, and the sessions have ended
+        assert first.me().status == 200 and row(
+            server, "users", _id=user_id(first))["untold"] == json.dumps([word])
     assert call(first, "PATCH", path, json={"name": "New Name"}).status == 200
+    assert len(rows(server, "audit_log", user_id=user_id(first), event="session_ended")) == 1
     second = Admin(server)
     pairs = [(first, second), (second, first)]
     for _ in range(4):
