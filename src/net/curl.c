@@ -1,11 +1,12 @@
 /* curl.c: the one file that speaks to libcurl. HTTP calls for the integrations and the SendGrid
- * transport, SMTP for the mail transport.
+ * transport, connections to mail servers for smtp.c.
  *
  * Every handle is made by fresh_handle(), which sets the bounds that hold everywhere. It must not
  * follow redirects, read answers without a limit, or put a url's query or a password into a text
  * that may be logged. */
 #include "http.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@
 
 #include "core/str.h"
 #include "core/valid.h"
+#include "smtp.h"
 #include "url.h"
 
 enum {
@@ -26,7 +28,6 @@ enum {
     DEFAULT_ANSWER = 1024 * 1024, /* bytes */
     HEADERS_MAX = 64 * 1024,      /* bytes of all header lines of one call */
     SLOW_BYTES = 30,              /* fewer a second ... */
-    REPLY_SECONDS = 8,            /* an SMTP server's answer to one command */
     SLOW_SECONDS = 10,            /* ... for so long end a call */
     ERROR_SHOWN = 200             /* bytes of a library's or server's words */
 };
@@ -395,91 +396,11 @@ leave:
     curl_slist_free_all(headers);
 }
 
-/* ---- SMTP ---- */
+/* ---- connections of smtp.c ---- */
 
-struct net_smtp_session {
-    CURL *handle; /* or NULL; holds the connection */
-    int kept;     /* there is one, from the last message */
-    char error_buffer[CURL_ERROR_SIZE];
-};
-
-void net_smtp_rest(net_smtp_session *session)
+static size_t on_reply(char *data, size_t one, size_t n, void *hello)
 {
-    if (session->handle) {
-        curl_easy_cleanup(session->handle);
-        session->handle = NULL;
-        session->kept = 0;
-    }
-}
-
-static apr_status_t end_session(void *session)
-{
-    net_smtp_rest(session);
-    return APR_SUCCESS;
-}
-
-net_smtp_session *net_smtp_open(apr_pool_t *pool)
-{
-    net_smtp_session *session = apr_pcalloc(pool, sizeof(*session));
-
-    apr_pool_cleanup_register(pool, session, end_session, apr_pool_cleanup_null);
-    return session;
-}
-
-typedef struct {
-    const net_smtp *mail;
-    size_t offset;
-    net_smtp_step step;
-    char reply[512]; /* the last line the server refused something with */
-} smtp_talk;
-
-static size_t on_read(char *buffer, size_t one, size_t n, void *context)
-{
-    smtp_talk *t = context;
-    size_t left = t->mail->len - t->offset;
-
-    n = n < left ? n : left;
-    memcpy(buffer, t->mail->message + t->offset, n);
-    t->offset += n;
-    if (t->offset == t->mail->len)
-        t->step = NET_SMTP_END;
-    return n;
-}
-
-static size_t on_reply(char *data, size_t one, size_t n, void *context)
-{
-    smtp_talk *t = context;
-    size_t keep = n < sizeof(t->reply) - 1 ? n : sizeof(t->reply) - 1;
-
-    if (n == 0 || data[0] < '4') { /* the answer to libcurl's QUIT follows the refusal */
-        return n;
-    }
-    memcpy(t->reply, data, keep);
-    t->reply[keep] = '\0';
-    t->reply[strcspn(t->reply, "\r\n")] = '\0';
-    return n;
-}
-
-/* libcurl tells which command failed only in English; the commands it sends are seen here. */
-static int on_command(CURL *h, curl_infotype type, char *data, size_t n, void *context)
-{
-    static const struct {
-        const char *verb;
-        net_smtp_step step;
-    } verbs[] = {{"MAIL ", NET_SMTP_FROM}, {"RCPT ", NET_SMTP_TO}, {"DATA", NET_SMTP_DATA}};
-    smtp_talk *t = context;
-
-    for (size_t i = 0; type == CURLINFO_HEADER_OUT && i < sizeof(verbs) / sizeof(verbs[0]); i++) {
-        size_t len = strlen(verbs[i].verb);
-
-        if (n >= len && strncmp(data, verbs[i].verb, len) == 0)
-            t->step = verbs[i].step;
-    }
-    return 0;
-}
-
-static size_t on_nothing(char *data, size_t one, size_t n, void *context)
-{
+    smtp_hear(hello, data, n);
     return n;
 }
 
@@ -490,20 +411,19 @@ static long tls_level(smtp_tls tls)
                                            : CURLUSESSL_NONE;
 }
 
-static int set_smtp(CURL *h, const smtp_place *place, const net_smtp *mail, long total_ms,
-                    struct curl_slist *to, smtp_talk *talk, char *error_buffer)
+static int set_smtp(CURL *h, const smtp_place *place, long connect_ms, long total_ms,
+                    smtp_hello *hello, char *error_buffer)
 {
-    long connect_ms = mail->connect_ms < total_ms ? mail->connect_ms : total_ms;
     long reply_s = (total_ms + 999) / 1000;
     int bad;
 
     bad = set_bounds(h, place->implicit ? "smtps" : "smtp", connect_ms, total_ms, error_buffer);
     bad |= curl_easy_setopt(h, CURLOPT_URL, place->server);
+    bad |= curl_easy_setopt(h, CURLOPT_CONNECT_ONLY, 1L); /* after EHLO, STARTTLS and AUTH */
     bad |= curl_easy_setopt(h, CURLOPT_PROXY, "");
     bad |= curl_easy_setopt(h, CURLOPT_USE_SSL, tls_level(place->tls));
-    /* The only bound of the wait for an answer to QUIT, which comes on top of total_ms. */
     bad |= curl_easy_setopt(h, CURLOPT_SERVER_RESPONSE_TIMEOUT,
-                            reply_s < REPLY_SECONDS ? reply_s : (long)REPLY_SECONDS);
+                            reply_s < SMTP_REPLY_SECONDS ? reply_s : (long)SMTP_REPLY_SECONDS);
     if (!place->verify) { /* loopback and opportunistic: see http.h */
         bad |= curl_easy_setopt(h, CURLOPT_SSL_VERIFYPEER, 0L);
         bad |= curl_easy_setopt(h, CURLOPT_SSL_VERIFYHOST, 0L);
@@ -512,103 +432,68 @@ static int set_smtp(CURL *h, const smtp_place *place, const net_smtp *mail, long
         bad |= curl_easy_setopt(h, CURLOPT_USERNAME, place->user);
         bad |= curl_easy_setopt(h, CURLOPT_PASSWORD, place->password);
     }
-    bad |= curl_easy_setopt(h, CURLOPT_MAIL_FROM, mail->from);
-    bad |= curl_easy_setopt(h, CURLOPT_MAIL_RCPT, to);
-    bad |= curl_easy_setopt(h, CURLOPT_UPLOAD, 1L);
-    bad |= curl_easy_setopt(h, CURLOPT_INFILESIZE_LARGE, (curl_off_t)mail->len);
-    bad |= curl_easy_setopt(h, CURLOPT_READFUNCTION, on_read);
-    bad |= curl_easy_setopt(h, CURLOPT_READDATA, talk);
     bad |= curl_easy_setopt(h, CURLOPT_HEADERFUNCTION, on_reply);
-    bad |= curl_easy_setopt(h, CURLOPT_HEADERDATA, talk);
-    bad |= curl_easy_setopt(h, CURLOPT_WRITEFUNCTION, on_nothing);
-    bad |= curl_easy_setopt(h, CURLOPT_VERBOSE, 1L); /* on_command swallows what it would print */
-    bad |= curl_easy_setopt(h, CURLOPT_DEBUGFUNCTION, on_command);
-    bad |= curl_easy_setopt(h, CURLOPT_DEBUGDATA, talk);
+    bad |= curl_easy_setopt(h, CURLOPT_HEADERDATA, hello);
     return bad;
 }
 
-static const char *smtp_error(apr_pool_t *pool, const smtp_place *place, const smtp_talk *talk,
-                              long code, CURLcode rc, const char *error_buffer)
+static void *line_connect(apr_pool_t *pool, const smtp_place *place, long connect_ms, long total_ms,
+                          smtp_hello *hello)
 {
-    const char *text = error_text(pool, rc, error_buffer);
-
-    if (code >= 400 && talk->reply[0]) {
-        text = apr_pstrcat(
-            pool, text, "; the server said: ", biz_printable(pool, talk->reply, ERROR_SHOWN), NULL);
-    }
-    if (place->password && place->password[0] && strstr(text, place->password))
-        return apr_psprintf(pool, "refused with code %ld", code);
-    return biz_without_addresses(pool, text);
-}
-
-/* One try. 1 where it went over a kept connection and a new one may do better. */
-static int smtp_try(net_smtp_session *session, apr_pool_t *pool, const smtp_place *place,
-                    const net_smtp *mail, long total_ms, int fresh, struct curl_slist *to,
-                    net_smtp_answer *answer)
-{
-    smtp_talk talk = {.mail = mail};
-    CURL *h = session->handle;
-    int was_kept = session->kept;
-    long connects = 1;
+    char error_buffer[CURL_ERROR_SIZE];
+    CURL *h = curl_easy_init();
     CURLcode rc;
 
-    curl_easy_reset(h); /* keeps the connection */
-    if (set_smtp(h, place, mail, total_ms, to, &talk, session->error_buffer) ||
-        curl_easy_setopt(h, CURLOPT_FRESH_CONNECT, fresh ? 1L : 0L)) {
-        answer->outcome = NET_NOT_SENT;
-        answer->error = "libcurl does not take an option that we depend on";
-        return 0;
-    }
-    rc = curl_easy_perform(h);
-    curl_easy_getinfo(h, CURLINFO_RESPONSE_CODE, &answer->code);
-    curl_easy_getinfo(h, CURLINFO_NUM_CONNECTS, &connects);
-    session->kept = rc == CURLE_OK;
-    answer->step = talk.step;
-    answer->error = NULL;
-    if (rc == CURLE_OK || answer->code >= 400) {
-        answer->outcome = NET_DONE;
+    if (!h || set_smtp(h, place, connect_ms, total_ms, hello, error_buffer)) {
+        hello->error = h ? "libcurl does not take an option that we depend on" : "out of memory";
     } else {
-        answer->outcome = talk.step == NET_SMTP_END ? NET_UNKNOWN : NET_NOT_SENT;
+        rc = curl_easy_perform(h);
+        curl_easy_setopt(h, CURLOPT_ERRORBUFFER, NULL); /* it ends here, the handle does not */
+        curl_easy_getinfo(h, CURLINFO_RESPONSE_CODE, &hello->code);
+        hello->no_tls = rc == CURLE_PEER_FAILED_VERIFICATION || rc == CURLE_USE_SSL_FAILED ||
+                        rc == CURLE_SSL_CACERT_BADFILE || rc == CURLE_SSL_CERTPROBLEM;
+        if (rc == CURLE_OK)
+            return h;
+        hello->error = error_text(pool, rc, error_buffer);
     }
-    answer->no_tls = rc == CURLE_PEER_FAILED_VERIFICATION || rc == CURLE_USE_SSL_FAILED ||
-                     rc == CURLE_SSL_CACERT_BADFILE || rc == CURLE_SSL_CERTPROBLEM;
-    answer->reply = apr_pstrdup(pool, talk.reply);
-    if (rc != CURLE_OK)
-        answer->error = smtp_error(pool, place, &talk, answer->code, rc, session->error_buffer);
-    return rc != CURLE_OK && was_kept && connects == 0 &&
-           (answer->outcome == NET_NOT_SENT || (answer->code == 421 && talk.step < NET_SMTP_END));
+    if (h)
+        curl_easy_cleanup(h);
+    return NULL;
 }
 
-void net_smtp_send(net_smtp_session *session, apr_pool_t *pool, const net_smtp *mail,
-                   net_smtp_answer *answer)
+static long line_send(void *line, const char *data, size_t len)
 {
-    apr_time_t begin = apr_time_now();
-    struct curl_slist *to = NULL;
-    smtp_place place;
-    long left;
+    size_t n = 0;
+    CURLcode rc = curl_easy_send(line, data, len, &n);
 
-    memset(answer, 0, sizeof(*answer));
-    answer->outcome = NET_NOT_SENT;
-    answer->error = net_smtp_place(pool, mail->url, &place);
-    if (answer->error)
-        return;
-    if (strpbrk(mail->from, "\r\n<> ") || strpbrk(mail->to, "\r\n<> ") || mail->connect_ms <= 0 ||
-        mail->total_ms <= 0) {
-        answer->error = "an address is not valid or a time-out is missing";
-        return;
-    }
-    if (!session->handle)
-        session->handle = curl_easy_init();
-    to = curl_slist_append(NULL, mail->to);
-    if (!session->handle || !to) {
-        answer->error = "out of memory";
-        goto leave;
-    }
-    if (smtp_try(session, pool, &place, mail, mail->total_ms, 0, to, answer)) {
-        left = mail->total_ms - (long)apr_time_as_msec(apr_time_now() - begin);
-        if (left > 0)
-            smtp_try(session, pool, &place, mail, left, 1, to, answer);
-    }
-leave:
-    curl_slist_free_all(to);
+    return rc == CURLE_OK ? (long)n : rc == CURLE_AGAIN ? 0 : -1;
 }
+
+static long line_receive(void *line, char *data, size_t room)
+{
+    size_t n = 0;
+    CURLcode rc = curl_easy_recv(line, data, room, &n);
+
+    return rc == CURLE_OK && n > 0 ? (long)n : rc == CURLE_AGAIN ? 0 : -1;
+}
+
+static int line_wait(void *line, int to_send, long ms)
+{
+    struct pollfd at = {.events = to_send ? POLLOUT : POLLIN};
+    curl_socket_t s = CURL_SOCKET_BAD;
+
+    if (stopped || (has_to_end != NULL && has_to_end()))
+        return 0;
+    curl_easy_getinfo(line, CURLINFO_ACTIVESOCKET, &s);
+    at.fd = s; /* poll() only waits where there is none */
+    poll(&at, 1, (int)ms);
+    return 1;
+}
+
+const smtp_carrier net_smtp_carrier = {
+    .connect = line_connect,
+    .send = line_send,
+    .receive = line_receive,
+    .wait = line_wait,
+    .close = curl_easy_cleanup, /* libcurl says no QUIT on a connection that it only made */
+};

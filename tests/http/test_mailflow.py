@@ -1,12 +1,15 @@
 """From a request to a mail: whose address, which link, how many, and by which way it leaves. What mail
 servers do to it is in tests/faults/test_outbox_faults.py."""
 import json
+import re
+import subprocess
 import sys
 
 import pytest
 
 from harness import REPO, html_of, new_ip, text_of, token_of, wait_until
-from kit import OTHER_PASSWORD, Person, address, change, login, now_ms, rows
+from kit import (OTHER_PASSWORD, MailServer, Person, address, change, insert, login, now_ms,
+                 rows)
 
 sys.path.insert(0, str(REPO / "tests/lib"))
 from providers import SECRETS, Providers  # noqa: E402
@@ -169,6 +172,78 @@ def test_by_smtp(make_server, smtp):
         "token": token_of(reset), "new_password": OTHER_PASSWORD})
     assert answer.status == 200
     assert login(person.api, person.email, OTHER_PASSWORD).status == 200
+
+
+@pytest.fixture
+def relay(tmp_path):
+    """relay(option...): a mail server with STARTTLS that takes mails from those who sign in."""
+    running, pem = [], tmp_path / "relay.pem"
+
+    def start(*options):
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                        "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+                        "-keyout", "relay.key", "-out", "relay.pem"], cwd=tmp_path, check=True,
+                       capture_output=True)
+        pem.write_text(pem.read_text() + (tmp_path / "relay.key").read_text())
+        running.append(MailServer(tmp_path, "--cert", str(pem), "--auth", "salon:a/word", *options))
+        running[-1].url = running[-1].url.replace("//", "//salon:a%2Fword@")
+        return running[-1]
+
+    yield start
+    for server in running:
+        server.process.terminate()
+        server.process.wait(10)
+
+
+def batch(make_server, relay, recipients):
+    """Sends a mail to each in one go; the events of those that were taken, in their order."""
+    server = make_server(mail=False, conf=f"BizApiMail {relay.url}")
+    assert server.api().get("/health/ready").status == 200  # the store is there
+    data = json.dumps({"name": "invoice_sent", "locale": "en"})
+    for number, to in enumerate(recipients):
+        insert(server, "outbox", state="queued", tries=0, due_at=now_ms() + 3_600_000 + number,
+               channel="mail", kind="sample_mail", recipient=to, data=data)
+    change(server, "outbox", {"state": "queued"}, due_at=now_ms() - 1)
+    wait_until(lambda: not rows(server, "outbox", state="queued"), 30, "the end of the queue")
+    taken = relay.events("message")
+    assert all(e["tls"] and e["user"] == "salon" for e in taken)
+    assert len(relay.events("connect")) == 1, "one connection for all of them"
+    wait_until(lambda: relay.events("quit"), 10, "the goodbye")
+    return server, taken
+
+
+def group(to, size, before=""):
+    return (f"{before}MAIL FROM:<salon@example.test>{size}\r\nRCPT TO:<{to}>\r\nDATA\r\n")
+
+
+@pytest.mark.bz("BZ0604")
+def test_a_batch_leaves_in_one_piece_each(make_server, relay):
+    """Over one connection, under TLS, and what a refused one left does not come into the next."""
+    server = relay("--offer", "PIPELINING", "--offer", "SIZE 1000000")
+    people = [f"{word}@people.test" for word in
+              ("a", "b", "refuse+c", "d", "lax+e", "f", "spam+g", "h", *(f"p{n}" for n in range(12)))]
+    site, taken = batch(make_server, server, people)
+    refused = [p for p in people if "+" in p]
+    assert sorted(e["to"][0] for e in taken) == sorted(set(people) - set(refused))
+    for event in taken:
+        first, *text = event["pieces"]
+        size = re.search(r" SIZE=\d+", first).group()
+        assert first in (group(event["to"][0], size), group(event["to"][0], size, "RSET\r\n")), first
+        assert "".join(text).endswith("\r\n.\r\n")
+        assert int(size[6:]) == len(event["data"])
+    assert sum(e["pieces"][0].startswith("RSET") for e in taken) == len(refused)
+    assert [e["data"] for e in server.events("nobody")] == [""]
+    for to in refused:
+        one = rows(site, "outbox", recipient=to)[0]
+        assert one["state"] == "dead" and ("554" if "spam" in to else "550") in one["last_error"]
+
+
+def test_a_server_that_does_not_offer_it_gets_one_after_the_other(make_server, relay):
+    _, taken = batch(make_server, relay(), [f"p{n}@people.test" for n in range(5)])
+    assert len(taken) == 5
+    for event in taken:
+        assert "".join(event["pieces"][:3]) == group(event["to"][0], "")
+        assert [p[:4] for p in event["pieces"][:3]] == ["MAIL", "RCPT", "DATA"]
 
 
 @pytest.mark.bz("BZ0601")

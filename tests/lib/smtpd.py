@@ -2,10 +2,13 @@
 """A mail server for the tests (RFC 5321, STARTTLS by RFC 3207, AUTH PLAIN and LOGIN), on 127.0.0.1.
 
     smtpd.py JOURNAL [--port N] [--control FILE] [--cert PEM] [--implicit] [--auth USER:PASSWORD]
+             [--offer EXTENSION]...
 
 Prints the port on a line, then serves until it is ended. Each connection and each message it takes
-is a line of JSON in JOURNAL. What it does to a message is the word in the control file, or where
-that is absent or empty the part of the recipient before "@" or "+":
+is a line of JSON in JOURNAL; a message's `pieces` are its commands and its text as they came in, an
+item for what was there at once (a record, under TLS). With --offer PIPELINING the answers to a piece
+leave in one, too (RFC 2920 section 3.2). What it does to a message is the word in the control file,
+or where that is absent or empty the part of the recipient before "@" or "+":
 
     refuse  550 to the recipient            grey    451 to the recipient
     hang    never answers the recipient     drop    takes the text and closes before the answer
@@ -15,11 +18,14 @@ that is absent or empty the part of the recipient before "@" or "+":
     policy  554 5.7.1 to the recipient, meant for it
     close   answers, then closes without a word
     stuck   as sender, and never answers QUIT
+    lax     as refuse, and takes a text to nobody
+    inject  answers the next command behind the answer to STARTTLS, in the clear (control only)
 """
 import argparse
 import base64
 import json
 import os
+import socket
 import socketserver
 import ssl
 import sys
@@ -27,23 +33,41 @@ import threading
 import time
 
 
-class Talk(socketserver.StreamRequestHandler):
+class Talk(socketserver.BaseRequestHandler):
     def setup(self):
-        self.tls = self.user = self.sender = None
-        self.to = []
+        self.tls = self.user = self.sender = self.lax = None
+        self.to, self.pieces = [], []
+        self.read, self.answers = b"", b""
+        self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         if self.server.options.implicit:
             self.start_tls()
-        super().setup()
 
     def start_tls(self):
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(self.server.options.cert)
-        self.request = self.connection = context.wrap_socket(self.request, server_side=True)
+        self.request = context.wrap_socket(self.request, server_side=True)
         self.tls = self.request.version()
 
     def say(self, line):
-        self.wfile.write(line.encode() + b"\r\n")
-        self.wfile.flush()
+        self.answers += line.encode() + b"\r\n"
+        if not (self.read and "PIPELINING" in self.server.options.offer):
+            self.flush()
+
+    def flush(self):
+        self.request.sendall(self.answers)
+        self.answers = b""
+
+    def line(self):
+        """The next one, with its end; b"" where there is none any more."""
+        while b"\n" not in self.read:
+            self.flush()
+            piece = self.request.recv(65536)
+            if not piece:
+                return b""
+            self.pieces.append(piece.decode("latin-1"))
+            self.read += piece
+        line, end, self.read = self.read.partition(b"\n")
+        return line + end
 
     def mode(self, address=""):
         try:
@@ -62,12 +86,13 @@ class Talk(socketserver.StreamRequestHandler):
 
     def talk(self):
         self.say("554 5.3.2 not now" if self.mode() == "greet" else "220 smtpd.test ESMTP")
-        while line := self.rfile.readline(4096):
+        while line := self.line():
             verb, _, rest = line.decode("utf-8", "replace").strip().partition(" ")
             act = getattr(self, "do_" + verb.lower(), None)
             if act is None:
                 self.say("502 5.5.1 unknown")
             elif act(rest) == "end":
+                self.flush()
                 return
 
     def do_ehlo(self, rest):
@@ -77,30 +102,30 @@ class Talk(socketserver.StreamRequestHandler):
             lines.append("STARTTLS")
         if options.auth:
             lines.append("AUTH PLAIN LOGIN")
-        lines.append("8BITMIME")
+        lines += ["8BITMIME", *options.offer]
         for i, word in enumerate(lines):
             self.say("250%s%s" % ("-" if i < len(lines) - 1 else " ", word))
 
     do_helo = do_ehlo
 
     def do_starttls(self, rest):
-        self.say("220 go on")
+        self.read = b""  # what was said before TLS does not count in it (RFC 3207 section 4)
+        more = "\r\n250-smtpd.test\r\n250 PIPELINING" if self.mode() == "inject" else ""
+        self.say("220 go on" + more)
         self.start_tls()
-        self.rfile = self.connection.makefile("rb")
-        self.wfile = self.connection.makefile("wb")
 
     def do_auth(self, rest):
         how, _, first = rest.partition(" ")
         if how.upper() == "PLAIN":
             if not first:
                 self.say("334 ")
-                first = self.rfile.readline().decode().strip()
+                first = self.line().decode().strip()
             given = base64.b64decode(first).split(b"\0")[1:]
         else:
             given = []
             for prompt in ("VXNlcm5hbWU6", "UGFzc3dvcmQ6"):
                 self.say("334 " + prompt)
-                given.append(base64.b64decode(self.rfile.readline()))
+                given.append(base64.b64decode(self.line()))
         if b":".join(given).decode() == self.server.options.auth:
             self.user = given[0].decode()
             self.say("235 2.7.0 welcome")
@@ -108,7 +133,8 @@ class Talk(socketserver.StreamRequestHandler):
             self.say("535 5.7.8 wrong password " + given[1].decode())
 
     def do_mail(self, rest):
-        self.sender, self.to = rest, []
+        del self.pieces[:-1]
+        self.sender, self.to, self.lax = rest, [], False
         if self.mode() in ("sender", "stuck"):
             self.say("553 5.7.1 <sender@example.com> may not send")
         elif self.server.options.auth and not self.user:
@@ -119,7 +145,8 @@ class Talk(socketserver.StreamRequestHandler):
     def do_rcpt(self, rest):
         address = rest.partition("<")[2].partition(">")[0]
         mode = self.mode(address)
-        if mode == "refuse":
+        self.lax = mode == "lax"
+        if mode in ("refuse", "lax"):
             self.say("550 5.1.1 <%s>: no such user" % address)
         elif mode == "relay":
             self.say("554 5.7.1 <%s>: Relay access denied" % address)
@@ -128,6 +155,7 @@ class Talk(socketserver.StreamRequestHandler):
         elif mode == "grey":
             self.say("451 4.7.1 <%s>: try again later" % address)
         elif mode == "hang":
+            self.flush()
             time.sleep(60)
             return "end"
         else:
@@ -136,16 +164,20 @@ class Talk(socketserver.StreamRequestHandler):
         return None
 
     def do_data(self, rest):
-        if not self.to:
+        if not self.to and not self.lax:
             self.say("503 5.5.1 no recipient")
             return None
         self.say("354 go on")
         data = b""
-        while (line := self.rfile.readline()) != b".\r\n":
+        while (line := self.line()) != b".\r\n":
             if not line:
                 return "end"
             data += line[1:] if line.startswith(b".") else line
-        mode = self.mode(self.to[0])
+        mode = self.mode(*self.to)
+        if not self.to:
+            self.server.note(event="nobody", data=data.decode("latin-1"))
+            self.say("554 5.5.1 no recipient")
+            return None
         if mode == "spam":
             self.say("554 5.7.1 message refused")
             return None
@@ -153,14 +185,14 @@ class Talk(socketserver.StreamRequestHandler):
             self.say("452 4.3.1 no space")
             return None
         self.server.note(event="message", sender=self.sender, to=self.to, tls=self.tls,
-                         user=self.user, data=data.decode("latin-1"))
+                         user=self.user, data=data.decode("latin-1"), pieces=self.pieces)
         if mode == "drop":
             return "end"
         self.say("250 2.0.0 taken")
         return "end" if mode == "close" else None
 
     def do_rset(self, rest):
-        self.to = []
+        self.to, self.lax = [], False
         self.say("250 2.0.0 ok")
 
     def do_noop(self, rest):
@@ -195,6 +227,7 @@ def main():
     parser.add_argument("--cert", help="certificate and key in one file: offers STARTTLS")
     parser.add_argument("--implicit", action="store_true", help="TLS from the first byte")
     parser.add_argument("--auth")
+    parser.add_argument("--offer", action="append", default=[], help="a line more in the answer to EHLO")
     Server.options = parser.parse_args()
     with open(Server.options.journal, "a"):
         pass
