@@ -19,6 +19,7 @@
 #include <unicode/uscript.h>
 #include <unicode/ustring.h>
 
+#include "str.h"
 #include "time.h"
 
 enum { TAG_MAX = 64, ZONE_MAX = 64, PATTERN_MAX = 128, TEXT_MAX = 512, CURRENCIES_MAX = 512 };
@@ -323,9 +324,16 @@ static const char *day_of(const place *p, apr_time_t t)
     return formatted(p, t, "yMMMMEEEEd", "EEEE d MMMM y");
 }
 
+/* An hour and its half of the day stay on one line, but not in ASCII (see plain_spaces): what is
+ * not is UTF-16 in a text message anyway. */
 static const char *clock_of(const place *p, apr_time_t t)
 {
-    return formatted(p, t, "jmm", "HH:mm");
+    const char *text = formatted(p, t, "jmm", "HH:mm"), *space = strchr(text, ' ');
+
+    return !space || biz_utf8_count(text, strlen(text)) == (long)strlen(text)
+               ? text
+               : apr_pstrcat(p->pool, apr_pstrmemdup(p->pool, text, (apr_size_t)(space - text)),
+                             "\xc2\xa0", space + 1, NULL);
 }
 
 static const char *offset_of(const place *p, apr_time_t t)

@@ -16,7 +16,8 @@ int biz_zone_is_known(const char *zone);
 int biz_currency_is_known(const char *currency);
 
 /* "Monday 5 October 2026, 10:30 (Europe/Berlin, UTC+2)" in the locale's own words and order; what
- * stands here is "en". A locale or zone that is not known is taken as "en" or UTC. */
+ * stands here is "en". A locale or zone that is not known is taken as "en" or UTC. No space is a
+ * special one, but before the half of the day, where it is not in ASCII. */
 const char *biz_format_instant(apr_pool_t *pool, apr_time_t t, const char *locale,
                                const char *zone);
 /* "Monday 5 October 2026, 10:30-11:30 (Europe/Berlin, UTC+2)". Where it ends on another day, both

@@ -330,6 +330,13 @@ apr_status_t render_account_exists(apr_pool_t *pool, const mail_reader *reader,
     return finish(&d, out, why);
 }
 
+const char *render_notice_page(const char *event)
+{
+    return !strcmp(event, "role_changed") || !strcmp(event, "account_unlocked")
+               ? "/account.html"
+               : "/reset-password.html";
+}
+
 apr_status_t render_security_notice(apr_pool_t *pool, const mail_reader *reader, const char *event,
                                     const mail_account *account, const char *detail,
                                     mail_rendered *out, const char **why)
@@ -337,6 +344,11 @@ apr_status_t render_security_notice(apr_pool_t *pool, const mail_reader *reader,
     draft d =
         draft_account(pool, reader, account, apr_pstrcat(pool, "security_notice.", event, NULL));
 
-    set(&d, "detail", detail);
+    /* A role has a name in each language. */
+    if (detail && !strcmp(event, "role_changed")) {
+        set(&d, apr_pstrcat(pool, "role_", detail, NULL), detail);
+    } else {
+        set(&d, "detail", detail);
+    }
     return finish(&d, out, why);
 }

@@ -123,6 +123,9 @@ apr_status_t render_verify_email(apr_pool_t *pool, const mail_reader *reader,
 apr_status_t render_account_exists(apr_pool_t *pool, const mail_reader *reader,
                                    const mail_account *account, mail_rendered *out,
                                    const char **why);
+/* The portal's page that a notice leads to: where a password is set anew, or where that would help
+ * nobody, the account. */
+const char *render_notice_page(const char *event);
 /* `event`: a NOTICE_... of outbox.h. `detail`: which device, key or role, or NULL. */
 apr_status_t render_security_notice(apr_pool_t *pool, const mail_reader *reader, const char *event,
                                     const mail_account *account, const char *detail,

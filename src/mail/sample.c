@@ -248,10 +248,15 @@ static apr_status_t exists(const sample *s)
 
 static apr_status_t notice(const sample *s)
 {
-    mail_account a = account_of(s, "/reset-password.html", 0);
+    mail_account a = account_of(s, render_notice_page(s->variant), 0);
+    const char *detail =
+        !strcmp(s->variant, "role_changed") ? "staff"
+        : !strcmp(s->variant, "new_device") || !strcmp(s->variant, "signed_in_after_failures")
+            ? "Firefox 140, Linux"
+            : NULL;
 
-    return render_security_notice(s->pool, s->reader, s->variant, &a,
-                                  unless_least(s, "Firefox 140, Linux"), s->out, s->why);
+    return render_security_notice(s->pool, s->reader, s->variant, &a, unless_least(s, detail),
+                                  s->out, s->why);
 }
 
 /* ---- the mails ---- */

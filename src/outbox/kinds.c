@@ -449,7 +449,7 @@ static job_end notice(job *j)
         return JOB_SKIPPED;
     }
     reader = reader_of(j, user);
-    account = account_of(j, reset_page, NULL, 0);
+    account = account_of(j, render_notice_page(event), NULL, 0);
     return rendered(render_security_notice(j->pool, &reader, event, &account, data_of(j, "detail"),
                                            &j->mail, &j->why));
 }

@@ -71,12 +71,12 @@ class Mail:
     def shown(self):
         """The text of the HTML."""
         body = self.tree.find("body")
-        return re.sub(r"\s+", " ", "".join(t for t in body.itertext() if isinstance(t, str)))
+        return re.sub(r"[ \t\r\n]+", " ", "".join(t for t in body.itertext() if isinstance(t, str)))
 
     @functools.cached_property
     def flat(self):
         """The plain text on one line."""
-        return re.sub(r"\s+", " ", self.text)
+        return re.sub(r"[ \t\r\n]+", " ", self.text)
 
 
 @pytest.fixture(scope="module")
@@ -300,6 +300,24 @@ def test_11_one_button(mails):
             yield "its address is not shown below"
         if not buttons[0].text_content().strip():
             yield "it has no label"
+    each(mails, check)
+
+
+def test_a_notice_leads_where_it_helps(mails):
+    """To a new password, or to the account where that would help nobody: pages that there are."""
+    def check(m):
+        if m.is_one_of("security_notice"):
+            button = next(a for a in m.tree.iter("a") if "padding" in style(a))
+            page = button.get("href").removeprefix("https://portal.example.com/")
+            account = m.name.split(".")[1] in ("role_changed", "account_unlocked")
+            if page != ("account.html" if account else "reset-password.html"):
+                yield f"leads to {page}"
+            if account == any(w in button.text_content() for w in ("asswor", "كلمة مرور")):
+                yield f"says {button.text_content()}"
+            if not (REPO / "htdocs" / page).is_file():
+                yield f"{page} is no page of the portal"
+            if account and "Firefox" in m.text + m.flat:
+                yield "has another notice's details"
     each(mails, check)
 
 
@@ -576,7 +594,7 @@ def test_20_secrets(mails):
 
 WHEN = {"en": "Monday 5 October 2026, 10:30-11:30 (Europe/Berlin, UTC+2)",
         "de": "Montag, 5. Oktober 2026, 10:30-11:30 (Europe/Berlin, UTC+2)",
-        "ar": "الاثنين، ٥ أكتوبر ٢٠٢٦، ١٠:٣٠ ص-١١:٣٠ ص \u2066(Europe/Berlin, UTC+2)\u2069"}
+        "ar": "الاثنين، ٥ أكتوبر ٢٠٢٦، ١٠:٣٠\xa0ص-١١:٣٠\xa0ص \u2066(Europe/Berlin, UTC+2)\u2069"}
 SUMS = {("en", "short"): "EUR 119.00", ("de", "short"): "119,00 EUR", ("ar", "short"): "١١٩٫٠٠ EUR",
         ("en", "long"): "KWD 1,234,567.890", ("de", "long"): "1.234.567,890 KWD",
         ("ar", "long"): "١٬٢٣٤٬٥٦٧٫٨٩٠ KWD", ("en", "hostile"): "JPY 123,456",
