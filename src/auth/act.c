@@ -194,12 +194,12 @@ static apr_status_t write_one(const act_by *by, const biz_json *json)
     if (event.name != NULL)
         status = audit_append(by->audit, by->pool, &event);
     if (status == APR_SUCCESS && notice != NULL) {
-        outbox_message mail = {
-            .channel = OUTBOX_MAIL,
-            .kind = OUTBOX_NOTICE,
-            .user_id = event.user_id,
-            .unique_key = key,
-            .data = outbox_notice_data(by->pool, notice, event.ip, biz_json_str(json, "about"))};
+        outbox_message mail = {.channel = OUTBOX_MAIL,
+                               .kind = OUTBOX_NOTICE,
+                               .user_id = event.user_id,
+                               .unique_key = key,
+                               .data = outbox_notice_data(by->pool, notice, event.ip,
+                                                          biz_json_str(json, "about"), event.at)};
 
         status = outbox_add(by->store, by->pool, &mail);
     }

@@ -242,7 +242,7 @@ static void tell_owner(const biz_req *req, const lockout *l, const lockout_count
         .kind = OUTBOX_NOTICE,
         .recipient = l->email,
         .unique_key = key,
-        .data = outbox_notice_data(req->pool, NOTICE_ACCOUNT_LOCKED, req->address, NULL)};
+        .data = outbox_notice_data(req->pool, NOTICE_ACCOUNT_LOCKED, req->address, NULL, req->now)};
     apr_status_t status = outbox_add(req->env->store, req->pool, &mail);
 
     if (status != APR_SUCCESS && status != STORE_EEXIST)

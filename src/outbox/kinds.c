@@ -232,17 +232,22 @@ static job_end new_password_link(job *j, const store_doc *user, apr_time_t expir
 
 /* ---- what the mail says ---- */
 
-/* A text of the row's data, NULL where it is not there or no JSON. */
-static const char *data_of(const job *j, const char *key)
+/* The row's data, NULL where there is none or no JSON. */
+static biz_json *json_of(const job *j)
 {
     const char *text = store_str(j->row, OUTBOX_DATA);
     biz_json *json = NULL;
     size_t position;
 
-    if (!text || biz_json_parse(j->pool, text, strlen(text), 16, &json, &position) != APR_SUCCESS) {
-        return NULL;
-    }
-    return biz_json_str(json, key);
+    return text && biz_json_parse(j->pool, text, strlen(text), 16, &json, &position) == APR_SUCCESS
+               ? json
+               : NULL;
+}
+
+/* A text of it, or NULL. */
+static const char *data_of(const job *j, const char *key)
+{
+    return biz_json_str(json_of(j), key);
 }
 
 /* The mail is for this user, at the address that is stored, never at the one that was typed. */
@@ -450,6 +455,7 @@ static job_end notice(job *j)
     }
     reader = reader_of(j, user);
     account = account_of(j, render_notice_page(event), NULL, 0);
+    account.at = biz_json_int(json_of(j), "at", account.at);
     return rendered(render_security_notice(j->pool, &reader, event, &account, data_of(j, "detail"),
                                            &j->mail, &j->why));
 }

@@ -46,11 +46,12 @@ apr_status_t outbox_put(store *s, apr_pool_t *pool, const char *kind, const char
 }
 
 biz_json *outbox_notice_data(apr_pool_t *pool, const char *event, const char *ip,
-                             const char *detail)
+                             const char *detail, apr_time_t at)
 {
     biz_json *data = biz_json_object(pool);
 
     biz_json_set_str(data, "event", event);
+    biz_json_set_int(data, "at", at);
     if (ip) {
         biz_json_set_str(data, "ip", ip);
     }

@@ -34,8 +34,9 @@
 #define OUTBOX_VOICE "voice" /* the text is spoken into a file that waits to be fetched */
 
 /* Events of OUTBOX_NOTICE, which take these names alone. Each has its words in
- * conf/mail/texts.*.ini under [security_notice.<event>]: a guard looks. data may have "ip" and
- * "detail" (which device, key, role). */
+ * conf/mail/texts.*.ini under [security_notice.<event>]: a guard looks. data may have "at"
+ * (microseconds; else it happened when the row was made), "ip" and "detail" (which device, key,
+ * role). */
 #define NOTICE_PASSWORD_CHANGED "password_changed"
 #define NOTICE_PASSWORD_RESET "password_reset"
 #define NOTICE_TOKEN_REUSED "token_reused"
@@ -80,7 +81,7 @@ apr_status_t outbox_put(store *s, apr_pool_t *pool, const char *kind, const char
 
 /* The data of an OUTBOX_NOTICE. ip and detail may be NULL. */
 biz_json *outbox_notice_data(apr_pool_t *pool, const char *event, const char *ip,
-                             const char *detail);
+                             const char *detail, apr_time_t at);
 
 /* The channel of a row: rows of a version without channels are mails. */
 const char *outbox_channel_of(const store_doc *row);

@@ -44,6 +44,18 @@ def test_the_stored_address_is_written_to_not_the_typed_one(server):
     assert not server.mail.new(subject="new password")
 
 
+def test_a_notice_that_comes_late_says_when_it_happened(server):
+    """The server was killed just after the change, and is started a day later."""
+    person = Person(server, locale="en", timezone="UTC")
+    word = {"id": "act_" + "8" * 26, "at": 1767225600 * 10**6, "user_id": person.tokens["user"]["id"],
+            "notice": "password_changed", "ip": "192.0.2.9"}
+    wait_until(lambda: person.document()["untold"] is None)
+    change(server, "users", {"email": person.email}, untold=json.dumps([word]))
+    mail = server.mail.wait(person.email, "Password changed")
+    assert mail["Subject"].endswith("1 Jan, 00:00"), mail["Subject"]
+    assert "1 January 2026" in text_of(mail)
+
+
 def test_no_header_changes_the_link(server):
     tried = [{"X-Forwarded-Host": "evil.test"}, {"X-Forwarded-Proto": "http"}, {"X-Host": "evil.test"},
              {"Forwarded": "host=evil.test"}, {"X-Original-URL": "http://evil.test/"},

@@ -48,8 +48,10 @@ def test_a_new_device_is_told_by_mail(server):
     sign_in(person)
     assert notices(server, person) == []  # the first sign-in of a new account
     sign_in(person, IPHONE, "192.0.2.44")
-    assert notices(server, person) == [
-        {"event": "new_device", "ip": "192.0.2.44", "detail": "Safari on iPhone"}]
+    told, = notices(server, person)
+    signed_in = rows(server, "sessions", user_id=person.document()["_id"])[-1]["created_at"]
+    assert abs(told.pop("at") / 1000 - signed_in) < 30000
+    assert told == {"event": "new_device", "ip": "192.0.2.44", "detail": "Safari on iPhone"}
     mail = server.mail.wait(person.email, "New sign-in")
     text = mail.get_body(("plain",)).get_content()
     assert "Safari on iPhone" in text and "192.0.2.44" in text
