@@ -59,6 +59,14 @@ const char *store_url_error(apr_pool_t *pool, const char *url)
     return backend->url_error ? backend->url_error(pool, url) : NULL;
 }
 
+/* How many characters of it are the scheme and its colon; 0: it has none. */
+static apr_size_t scheme_of(const char *url)
+{
+    apr_size_t len = strspn(url, "abcdefghijklmnopqrstuvwxyz+");
+
+    return url[len] == ':' ? len + 1 : 0;
+}
+
 const char *store_url_shown(apr_pool_t *pool, const char *url)
 {
     const char *host = strstr(url, "://");
@@ -66,7 +74,12 @@ const char *store_url_shown(apr_pool_t *pool, const char *url)
     apr_size_t scheme;
 
     if (!host) {
-        return apr_pstrdup(pool, url);
+        int is_path = strncmp(url, "sqlite:", 7) == 0 || strncmp(url, "file:", 5) == 0;
+
+        /* No url at all, but maybe what was to be one. */
+        return is_path || !strchr(url, '@')
+                   ? apr_pstrdup(pool, url)
+                   : apr_pstrcat(pool, apr_pstrmemdup(pool, url, scheme_of(url)), "***", NULL);
     }
     host += 3;
     scheme = (apr_size_t)(host - url);

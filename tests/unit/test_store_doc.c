@@ -308,6 +308,12 @@ static void a_password_is_never_shown(void **state)
         {"mongodb://joe:hun?ter2@db/shop", "mongodb://***"},
         {"mongodb://h/d?tlsCertificateKeyFilePassword=hunter2@x", "mongodb://***"},
         {"postgres://u:hunter2@h/d", "postgres://***@h/d"},
+        {"file:/odd@folder", "file:/odd@folder"},
+        /* Somebody forgot a slash, or all there is before the password. */
+        {"mongodb:/joe:hunter2@db/shop", "mongodb:***"},
+        {"smtp:joe:hunter2@mail.example", "smtp:***"},
+        {"joe@hunter2", "***"},
+        {"off", "off"},
     };
 
     (void)state;
