@@ -68,10 +68,10 @@ apr_status_t account_insert(const biz_req *req, const char *mail, store_doc **us
     *is_new = status == APR_SUCCESS;
     if (status != STORE_EEXIST || req->once == NULL)
         return status;
-    if (store_get(s, req->pool, COLL_USERS, id, &own) != APR_SUCCESS)
-        return STORE_EEXIST;
-    *user = own;
-    return APR_SUCCESS;
+    status = store_get(s, req->pool, COLL_USERS, id, &own);
+    if (status == APR_SUCCESS)
+        *user = own;
+    return status == STORE_ENOENT ? STORE_EEXIST : status;
 }
 
 apr_status_t account_find(store *s, apr_pool_t *pool, const char *email, store_doc **user)

@@ -1,5 +1,6 @@
 /* test_act.c: changes that tell of themselves, on a real store: with the change and only with it,
- * once, on top of what an earlier one has left; and how every factor of a user goes. */
+ * once, on top of what an earlier one has left; how an account is made, and how every factor goes.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -200,6 +201,41 @@ static void what_others_have_written_there_is_left_out(void **state)
     assert_int_equal(count(COLL_AUDIT), 1);
 }
 
+/* ---- making an account ---- */
+
+static apr_status_t get_nothing(store *of, apr_pool_t *p, const store_coll *coll, const char *id,
+                                store_fid by_field, const store_coll *other, store_doc **out,
+                                store_doc **second)
+{
+    return STORE_EUNAVAIL;
+}
+
+/* Whose the address is: this very request's, somebody else's, or it cannot be seen now. */
+static void who_has_the_address_is_seen_or_not(void **state)
+{
+    const biz_env env = {.store = s};
+    const biz_req req = {.env = &env, .pool = pool, .once = "0123456789abcdef0123456789abcdef"};
+    account_new new = {.email = "bob@example.com", .name = "Bob"},
+                ada = {.email = "ada@example.com"};
+    store_doc *made = account_make(pool, &new), *again = account_make(pool, &new);
+    store_doc *taken = account_make(pool, &ada);
+    int is_new;
+
+    assert_int_equal(account_set_id(&req, made), 0);
+    assert_int_equal(account_insert(&req, OUTBOX_REGISTER, &made, &is_new), 0);
+    assert_true(is_new);
+    assert_int_equal(account_set_id(&req, again), 0);
+    assert_int_equal(account_insert(&req, OUTBOX_REGISTER, &again, &is_new), 0);
+    assert_false(is_new);
+    assert_int_equal(account_insert(&req, OUTBOX_REGISTER, &taken, &is_new), STORE_EEXIST);
+    busy = *s->backend;
+    busy.get = get_nothing;
+    s->backend = &busy;
+    again = account_make(pool, &new);
+    store_doc_set_id(again, store_doc_id(made));
+    assert_int_equal(account_insert(&req, OUTBOX_REGISTER, &again, &is_new), STORE_EUNAVAIL);
+}
+
 /* ---- every factor ---- */
 
 static void add_factors(int passkeys, int codes)
@@ -309,6 +345,7 @@ int main(void)
                                        TEST(what_another_tells_meanwhile_hinders_nobody),
                                        TEST(without_the_log_it_waits),
                                        TEST(what_others_have_written_there_is_left_out),
+                                       TEST(who_has_the_address_is_seen_or_not),
                                        TEST(all_factors_go_however_many),
                                        TEST(what_factors_have_to_tell_is_told),
                                        TEST(a_full_look_is_not_the_end)};
