@@ -104,15 +104,16 @@ static apr_status_t drop_factors(const act_by *by, store_doc **user)
                : status;
 }
 
-/* For those who look at the link alone. A newer link does the same. */
-static apr_status_t use_token(biz_req *req, const store_doc *token)
+/* For those who look at the link alone, so that it need not succeed: a link sets one password. A
+ * newer link does the same. */
+static void use_token(biz_req *req, const store_doc *token)
 {
     store_cond conds[] = {STORE_EQ_BOOL(RESET_USED, 0), STORE_GT_TIME(RESET_EXPIRES_AT, req->now)};
     store_change changes[] = {STORE_SET_BOOL(RESET_USED, 1),
                               STORE_SET_TIME(RESET_USED_AT, req->now)};
 
-    return store_update(req->env->store, req->pool, COLL_RESET_TOKENS, store_doc_id(token), conds,
-                        STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes), NULL);
+    (void)store_update(req->env->store, req->pool, COLL_RESET_TOKENS, store_doc_id(token), conds,
+                       STORE_COUNT_OF(conds), changes, STORE_COUNT_OF(changes), NULL);
 }
 
 biz_code auth_reset_password(biz_req *req, biz_reply *reply)
@@ -139,10 +140,9 @@ biz_code auth_reset_password(biz_req *req, biz_reply *reply)
         status = set_password(&by, token, hash, &user);
     if (status == STORE_ENOENT || status == STORE_ECOND)
         return biz_fail(reply, BIZ_INVALID_TOKEN, NULL, NULL);
-    if (status == APR_SUCCESS)
-        status = use_token(req, token);
-    if (status != APR_SUCCESS && status != STORE_ENOENT && status != STORE_ECOND)
+    if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
+    use_token(req, token);
     (void)act_tell(&by, &user);
     reply->data = biz_json_object(req->pool);
     biz_json_set_str(reply->data, "status", "password_changed");

@@ -22,7 +22,8 @@ import h2.events
 
 import harness
 from harness import BUILD, PREFIX, REPO, new_ip
-from stored import change, database, everything, insert, row, rows  # noqa: F401, for the tests
+from stored import (change, database, everything, insert,  # noqa: F401, for the tests
+                    refusing, row, rows)
 
 PASSWORD = "Nine-lemons-walk-7"
 OTHER_PASSWORD = "Quiet-Harbour-22-boats"

@@ -6,6 +6,7 @@ MongoDB (tests/lib/mongod.py), else a SQLite file. Rows look the same from eithe
 field, TIME as milliseconds since 1970, BOOL as 0 or 1, null as None.
 """
 import calendar
+import contextlib
 import datetime
 import itertools
 import os
@@ -88,6 +89,18 @@ def sqlite_change(server, table, where, values):
         return db.execute(f"UPDATE {table} SET {sets} WHERE {condition}",
                           (*values.values(), *where.values())).rowcount
     finally:
+        db.close()
+
+
+@contextlib.contextmanager
+def refusing(server, what):
+    """Whatever else the store takes, it does not take this: "INSERT ON audit_log"."""
+    db = database(server)
+    db.execute(f"CREATE TRIGGER refused BEFORE {what} BEGIN SELECT RAISE(ABORT, 'disk trouble'); END")
+    try:
+        yield
+    finally:
+        db.execute("DROP TRIGGER refused")
         db.close()
 
 

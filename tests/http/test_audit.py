@@ -1,7 +1,6 @@
 """The audit log as its readers meet it: their own events, the admin's list, the operator's verify and
 export, the line for fail2ban. The chain itself: tests/conformance/test_store_audit.c."""
 import configparser
-import contextlib
 import csv
 import io
 import json
@@ -13,8 +12,8 @@ import subprocess
 import pytest
 
 from harness import BUILD, REPO, new_ip, wait_until
-from kit import (OTHER_PASSWORD, PASSWORD, Admin, Person, address, change, check_error, database,
-                 login, row, rows)
+from kit import (OTHER_PASSWORD, PASSWORD, Admin, Person, address, change, check_error, login,
+                 refusing, row, rows)
 
 FILTER = REPO / "conf/fail2ban/filter.conf"
 
@@ -240,26 +239,13 @@ def test_old_rows_go_and_the_log_stays_whole(make_server):
 
 # ---- no answer without its row ----
 
-@contextlib.contextmanager
-def without_log(server):
-    """Whatever else the store takes, it does not take rows of the audit log."""
-    db = database(server)
-    db.execute("CREATE TRIGGER no_audit BEFORE INSERT ON audit_log BEGIN "
-               "SELECT RAISE(ABORT, 'disk trouble'); END")
-    try:
-        yield
-    finally:
-        db.execute("DROP TRIGGER no_audit")
-        db.close()
-
-
 @pytest.mark.sqlite
 @pytest.mark.bz("BZ0570")
 @pytest.mark.bz_may("BZ0212", "BZ0213", "BZ0202", "BZ0201")
 def test_a_sign_in_that_cannot_be_written_down_is_refused(make_server):
     server = make_server()
     person = Person(server)
-    with without_log(server):
+    with refusing(server, "INSERT ON audit_log"):
         answer = login(person.api, person.email, PASSWORD)
         check_error(answer, 503, "STORE_UNAVAILABLE")
         assert "access_token" not in answer.body.decode()
@@ -279,7 +265,7 @@ def test_without_the_log_changes_are_done_and_no_answer_tells_of_an_address(make
     server = make_server()
     admin, person = Admin(server), Person(server)
     user, new = person.tokens["user"]["id"], address("new")
-    with without_log(server):
+    with refusing(server, "INSERT ON audit_log"):
         answer = admin.api.post(f"/admin/users/{user}/unlock", token=admin.access)
         assert answer.status == 200, answer
         for command in ("unlock", "reset-mfa"):

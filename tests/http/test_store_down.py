@@ -5,8 +5,9 @@ import time
 
 import pytest
 
-from harness import wait_until
-from kit import Person, check_error, database, in_parallel, login, once
+from harness import new_ip, token_of, wait_until
+from kit import (OTHER_PASSWORD, PASSWORD, Person, check_error, database, in_parallel, login, once,
+                 refusing)
 
 
 def test_the_server_starts_without_its_store_and_finds_it_later(make_server):
@@ -44,6 +45,28 @@ def test_refusals_of_the_limiter_ask_no_store(make_server):
     statuses = [api.post("/auth/forgot-password", json={"email": "a@people.test"}).status
                 for _ in range(12)]
     assert statuses == [503] * 10 + [429] * 2
+
+
+@pytest.mark.sqlite
+def test_a_password_that_is_set_is_answered_as_set(make_server):
+    """What the store does not take any more is for show: the list of sessions, the look at a link."""
+    server = make_server(may=("BZ02",))
+    person, other = Person(server), Person(server)
+    with refusing(server, "UPDATE ON sessions"):
+        answer = person.api.post("/auth/change-password", token=person.access, json={
+            "current_password": PASSWORD, "new_password": OTHER_PASSWORD})
+    assert answer.status == 200, answer
+    assert person.me().status == 200
+    person.login(OTHER_PASSWORD)
+    other.api.post("/auth/forgot-password", ip=new_ip(), json={"email": other.email})
+    body = {"token": token_of(server.mail.wait(other.email, "new password")),
+            "new_password": OTHER_PASSWORD}
+    with refusing(server, "UPDATE ON password_reset_tokens"):
+        answer = other.api.post("/auth/reset-password", ip=new_ip(), json=body)
+    assert answer.status == 200, answer
+    other.login(OTHER_PASSWORD)
+    check_error(other.api.post("/auth/reset-password", ip=new_ip(), json=body), 400,
+                "INVALID_TOKEN")
 
 
 @pytest.mark.sqlite
