@@ -82,8 +82,12 @@ def started(node, arguments):
 def make_server(request, log_guard):
     """Servers of one test. log_guard reads their logs after the stop, and removes them."""
     yield lambda **arguments: started(request.node, arguments)
+    stop_those_of(request.node)
+
+
+def stop_those_of(node):
     for server in harness.Server.live:
-        if server.only_for == request.node:
+        if server.only_for == node:
             server.stop()
 
 
@@ -114,8 +118,10 @@ def api(server):
 
 
 @pytest.fixture
-def smtp(tmp_path):
+def smtp(request, tmp_path):
+    """It outlasts who sends: a mail may still be on its way when the test has ended."""
     server = MailServer(tmp_path)
     yield server
+    stop_those_of(request.node)
     server.process.terminate()
     server.process.wait(10)

@@ -158,7 +158,7 @@ def test_the_search_would_find_one_on_a_status_page(make_server):
 
 
 @pytest.mark.sqlite
-@pytest.mark.bz_may("BZ0604", "BZ0605")
+@pytest.mark.bz_may("BZ0240", "BZ0604", "BZ0605")
 def test_a_password_in_a_url_is_shown_nowhere(make_server):
     """Of the three directives that take one; the server's end searches its pages and logs besides."""
     password = "in-a-url-0123456789"
