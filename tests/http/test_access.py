@@ -481,7 +481,7 @@ def test_no_answer_lets_another_origin_send_the_cookie(server, visitor):
 # ---- the store ----
 
 @pytest.mark.sqlite
-@pytest.mark.bz_may("BZ02", "AH03092")  # event's set of idle connections ends before they do
+@pytest.mark.bz_may("BZ02")
 def test_without_the_store_nobody_is_let_in(make_server):
     server = make_server(modules=("authn_core", "authz_user"), conf=LOCATIONS_ALL)
     (server.root / "htdocs/all").mkdir()
