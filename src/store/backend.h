@@ -73,7 +73,8 @@ struct store {
     store_options options;
     const char *shown;         /* the url without secrets */
     void *data;                /* the backend's own */
-    _Atomic int64_t looked_at; /* steady microseconds of the last store_is_ready(); 0: none */
+    _Atomic int64_t looked_at; /* steady microseconds at the end of store_is_ready()'s last
+                                  look; 0: none; INT64_MAX: one looks */
     _Atomic int seen;          /* and what it saw */
 };
 

@@ -148,12 +148,13 @@ apr_status_t store_ping(store *s, apr_pool_t *pool)
 
 apr_status_t store_is_ready(store *s, apr_pool_t *pool)
 {
-    int64_t now = biz_steady_now(), last = atomic_load(&s->looked_at);
+    int64_t last = atomic_load(&s->looked_at);
 
-    if ((last != 0 && now - last < APR_USEC_PER_SEC) ||
-        !atomic_compare_exchange_strong(&s->looked_at, &last, now))
+    if ((last != 0 && biz_steady_now() - last < APR_USEC_PER_SEC) ||
+        !atomic_compare_exchange_strong(&s->looked_at, &last, INT64_MAX))
         return atomic_load(&s->seen);
     atomic_store(&s->seen, store_ping(s, pool));
+    atomic_store(&s->looked_at, biz_steady_now());
     return atomic_load(&s->seen);
 }
 

@@ -63,8 +63,8 @@ const char *store_url_shown(apr_pool_t *pool, const char *url);
 apr_status_t store_migrate(store *s, apr_pool_t *pool);
 /* APR_SUCCESS where a read and the right to write are there now. */
 apr_status_t store_ping(store *s, apr_pool_t *pool);
-/* The same for those who ask all the time: of all who do within a second one looks, and while it
- * looks the others get what was seen last; STORE_EUNAVAIL where nothing was yet. */
+/* The same for those who ask all the time: while one of them looks, and for a second after, the
+ * others get what was seen last; STORE_EUNAVAIL where nothing was yet. */
 apr_status_t store_is_ready(store *s, apr_pool_t *pool);
 /* Deeper, slower, for bizapictl check: integrity of the data. *report is a line of English. */
 apr_status_t store_check(store *s, apr_pool_t *pool, const char **report);

@@ -43,16 +43,19 @@ def numbers_of(item, name):
     return [n for mark in item.iter_markers(name) for n in mark.args]
 
 
+def may_of(node):
+    """Announced are also the lines of busy workers, by who asks more at once than a server has of
+    them, and by who asks for an MPM on which each kept connection holds one."""
+    busy = harness.many_at_once or any(server.mpm != "event" for server in harness.Server.live)
+    return numbers_of(node, "bz_may") + (ALL_BUSY if busy else [])
+
+
 @pytest.fixture(autouse=True)
 def log_guard(request):
-    """No test ends with a line of level warn or worse that nobody announced. Who asks more at once
-    than a server has workers has announced the lines about that, and so has who asks for an MPM on
-    which each kept connection holds a worker."""
+    """No test ends with a line of level warn or worse that nobody announced."""
     harness.many_at_once = False
     yield
-    must, may = numbers_of(request.node, "bz"), numbers_of(request.node, "bz_may")
-    may += ALL_BUSY if harness.many_at_once or any(
-        server.mpm != "event" for server in harness.Server.live) else []
+    must, may = numbers_of(request.node, "bz"), may_of(request.node)
     bad, missing = [], set(must)
     end = time.monotonic() + 5
     while True:
@@ -94,7 +97,7 @@ def stop_those_of(node):
 @pytest.fixture(scope="module")
 def module_server(request):
     yield lambda **arguments: started(request.node, arguments)
-    may = numbers_of(request.node, "bz") + numbers_of(request.node, "bz_may")
+    may = numbers_of(request.node, "bz") + may_of(request.node)
     bad = []
     for server in [s for s in harness.Server.live if s.only_for == request.node]:
         server.stop()
