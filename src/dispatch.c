@@ -28,7 +28,8 @@ static biz_code parse_body(biz_req *req, biz_reply *reply)
         return BIZ_OK;
     if (biz_json_parse(req->pool, req->body != NULL ? req->body : "", req->body_len, BIZ_JSON_DEPTH,
                        &req->json, &position) != APR_SUCCESS)
-        return biz_fail(reply, BIZ_INVALID_JSON, NULL, NULL);
+        return biz_fail(reply, BIZ_INVALID_JSON, NULL,
+                        req->body_len == 0 ? "The request needs a JSON body." : NULL);
     return BIZ_OK;
 }
 

@@ -123,8 +123,8 @@ static void show(cli *c, cli_table *table, biz_json *list, int number, const pro
     }
     biz_json_set_str(json, "error", result->error);
     biz_json_add(list, json);
-    if (result->status == SERVICE_UNCONFIGURED)
-        cells[3] = NULL;
+    if (result->status == SERVICE_UNCONFIGURED && c->args->nelts == 0)
+        cells[3] = NULL; /* nobody has asked for it */
     if (!c->quiet || !result->ok)
         cli_table_row(table, c->pool, cells);
 }

@@ -241,6 +241,8 @@ biz_code biz_fail_store(const biz_req *req, biz_reply *reply, apr_status_t statu
 /* Whether the route declares its body as a whole (BIZ_FIELD_BODY) and, where `type` is not NULL,
  * whether it takes this Content-Type; parameters such as charset do not count. */
 int biz_route_takes_whole(const biz_route *route, const char *type);
+/* Those types for people: "application/json or multipart/form-data". */
+const char *biz_route_types(apr_pool_t *pool, const biz_route *route);
 /* The most bytes of a body: as declared, else `otherwise`. */
 long biz_route_body_max(const biz_route *route, long otherwise);
 

@@ -76,11 +76,11 @@ static const char *without_gaps(apr_pool_t *pool, const char *value)
 
 static const char *in_words(apr_pool_t *pool, const char *choices)
 {
-    char *words = apr_pstrdup(pool, choices), *p;
+    char *rest = apr_pstrdup(pool, choices), *next = NULL;
+    const char *words = apr_strtok(rest, "|", &next), *word;
 
-    for (p = words; *p != '\0'; p++)
-        if (*p == '|')
-            *p = ' ';
+    while ((word = apr_strtok(NULL, "|", &next)) != NULL)
+        words = apr_pstrcat(pool, words, ", ", word, NULL);
     return words;
 }
 

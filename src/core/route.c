@@ -69,6 +69,18 @@ int biz_route_takes_whole(const biz_route *route, const char *type)
     return 0;
 }
 
+const char *biz_route_types(apr_pool_t *pool, const biz_route *route)
+{
+    const char *types = NULL;
+    const biz_field *field;
+
+    for (field = route->fields; field != NULL && field->name != NULL; field++)
+        if (field->type == BIZ_FIELD_BODY)
+            types =
+                types == NULL ? field->name : apr_pstrcat(pool, types, " or ", field->name, NULL);
+    return types;
+}
+
 long biz_route_body_max(const biz_route *route, long otherwise)
 {
     const biz_field *field;

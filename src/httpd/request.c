@@ -93,6 +93,13 @@ static body_result fail(request_rec *r, biz_reply *reply, long max, biz_code cod
     return BODY_FAILED;
 }
 
+static body_result wrong_type(request_rec *r, biz_reply *reply, long max, const char *message)
+{
+    bizapi_leave_body(r, max);
+    biz_fail(reply, BIZ_UNSUPPORTED_MEDIA_TYPE, NULL, message);
+    return BODY_FAILED;
+}
+
 static body_result read_failed(request_rec *r, biz_reply *reply, apr_status_t status)
 {
     int http;
@@ -170,9 +177,14 @@ body_result bizapi_read_body(request_rec *r, biz_req *req, biz_reply *reply, lon
         return fail(r, reply, max, BIZ_BODY_TOO_LARGE);
     if (!is_chunked(r) && announced(r) == 0)
         return BODY_OK;
-    if ((encoding != NULL && strcasecmp(encoding, "identity") != 0) ||
-        !(is_whole ? type != NULL && biz_route_takes_whole(req->route, type) : is_json_type(type)))
-        return fail(r, reply, max, BIZ_UNSUPPORTED_MEDIA_TYPE);
+    if (encoding != NULL && strcasecmp(encoding, "identity") != 0)
+        return wrong_type(r, reply, max, "The body must have no Content-Encoding.");
+    if (is_whole && (type == NULL || !biz_route_takes_whole(req->route, type)))
+        return wrong_type(r, reply, max,
+                          apr_pstrcat(r->pool, "The body must be ",
+                                      biz_route_types(r->pool, req->route), ".", NULL));
+    if (!is_whole && !is_json_type(type))
+        return wrong_type(r, reply, max, NULL);
     bizapi_signals_release();
     result = read_all(r, req, reply, max);
     bizapi_signals_hold();

@@ -111,9 +111,25 @@ static const char *lacks(client_host host, const client_answer *a)
 
 static const char *trouble(apr_pool_t *pool, client_host host, const client_answer *a)
 {
+    if (a->status != 0 && a->result == CLIENT_MISCONFIGURED)
+        return apr_psprintf(pool, "it refuses our key or account (%s)", a->error);
+    if (a->status != 0 && a->result == CLIENT_LIMITED)
+        return apr_psprintf(pool, "it has had enough of us (%s)", a->error);
     if (a->result != CLIENT_ANSWERED)
         return a->error;
     return a->status >= 300 ? apr_psprintf(pool, "status %ld", a->status) : lacks(host, a);
+}
+
+/* Of one that was not asked. */
+static const char *not_asked(const biz_env *env, apr_pool_t *pool, int number)
+{
+    const char *const *variable = integrations[number].variables, *names = *variable;
+
+    if (env->registry->trouble[number] != NULL)
+        return env->registry->trouble[number];
+    while (*++variable != NULL)
+        names = apr_pstrcat(pool, names, ", ", *variable, NULL);
+    return apr_pstrcat(pool, "not set up: it needs ", names, NULL);
 }
 
 void probe_service(const biz_env *env, apr_pool_t *pool, int number, probe_result *result)
@@ -153,8 +169,6 @@ void probe_service(const biz_env *env, apr_pool_t *pool, int number, probe_resul
     }
     result->status = service_now(env->registry, env->clients, pool, number);
     result->ok = result->latency_ms >= 0 && result->error == NULL;
-    if (!result->ok && result->error == NULL)
-        result->error = env->registry->trouble[number];
-    if (!result->ok && result->error == NULL)
-        result->error = apr_pstrcat(pool, "it is ", service_words[result->status], NULL);
+    if (!result->ok && result->error == NULL && !result->busy)
+        result->error = not_asked(env, pool, number);
 }

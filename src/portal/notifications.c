@@ -155,7 +155,8 @@ static biz_code consent_of_link(biz_req *req, biz_reply *reply, store_doc **doc)
         id != NULL ? store_get(req->env->store, req->pool, COLL_CONSENTS, id, doc) : STORE_ENOENT;
 
     if (status == STORE_ENOENT)
-        return biz_fail(reply, BIZ_INVALID_TOKEN, NULL, NULL);
+        return biz_fail(reply, BIZ_INVALID_TOKEN, NULL,
+                        "This link is not valid. Please open it again from the message.");
     return status == APR_SUCCESS ? BIZ_OK : biz_fail_store(req, reply, status);
 }
 

@@ -181,7 +181,8 @@ def test_no_content_type(server):
 @pytest.mark.parametrize("value", ["gzip", "deflate", "br", "x-gzip", "gzip, identity", "zstd"])
 def test_a_compressed_body_is_refused(api, value):
     answer = send(api, kit.ROUTES[1], b"{}", headers={"Content-Encoding": value})
-    check_error(answer, 415, "UNSUPPORTED_MEDIA_TYPE")
+    error = check_error(answer, 415, "UNSUPPORTED_MEDIA_TYPE")
+    assert error["message"] == "The body must have no Content-Encoding."
 
 
 def test_identity_is_no_compression(api):
@@ -205,6 +206,7 @@ def test_no_body_at_all(server, route):
     with Wire(server) as wire:
         answer = wire.request(route.method, f"/api/v1{route.url}", JSON).answer()
         assert (answer.status, answer.code) == (400, "INVALID_JSON")
+        assert answer.json["error"]["message"] == "The request needs a JSON body."
 
 
 @pytest.mark.parametrize("route", [r for r in ROUTES if r.method == "GET"], ids=repr)

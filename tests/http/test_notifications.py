@@ -104,7 +104,9 @@ def test_without_firebase_there_is_no_push(server, person):
     ({"token": "a-device-alone"}, "platform"),
     ({"token": ["a-device-alone"], "platform": "web"}, "token")])
 def test_devices_that_are_none(person, what, param):
-    check_error(device(person, "POST", **what), 422, "VALIDATION_FAILED", param)
+    error = check_error(device(person, "POST", **what), 422, "VALIDATION_FAILED", param)
+    if what.get("platform") == "fridge":
+        assert error["message"] == "platform must be one of web, android, ios."
 
 
 # ---- the link ----
@@ -176,10 +178,12 @@ def test_links_that_are_none(server, api):
             assert answer.status in (400, 404), (bad, answer)
             if answer.status == 400:
                 assert answer.code in ("INVALID_TOKEN", "INVALID_REQUEST")
+                assert answer.code != "INVALID_TOKEN" or "from the message" in answer.text
     check_error(api.post(f"/portal/unsubscribe/{good}", body=b"a" * 4097,
                          headers={"Content-Type": FORM}), 413, "BODY_TOO_LARGE")
-    check_error(api.post(f"/portal/unsubscribe/{good}", body=b"a",
-                         headers={"Content-Type": "text/plain"}), 415, "UNSUPPORTED_MEDIA_TYPE")
+    error = check_error(api.post(f"/portal/unsubscribe/{good}", body=b"a", headers={
+        "Content-Type": "text/plain"}), 415, "UNSUPPORTED_MEDIA_TYPE")
+    assert error["message"] == f"The body must be {FORM} or multipart/form-data or application/json."
     assert api.get(f"/portal/unsubscribe/{good}").data["subscribed"] is True
 
 
