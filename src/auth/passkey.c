@@ -282,24 +282,31 @@ static apr_status_t find_passkey(biz_req *req, const char *credential_id, store_
     return store_find_one(req->env->store, req->pool, &query, passkey);
 }
 
-/* Section 7.2, step 21: a counter that does not grow tells of a copy, unless there is none. */
+/* Section 7.2, step 21: a counter that does not grow tells of a copy, unless there is none; that is
+ * STORE_ECOND. STORE_ENOENT also for one that was removed since and has not told so yet. */
 static apr_status_t count_use(biz_req *req, store_doc *passkey, int64_t count)
 {
     const act_by by = act_by_caller(req, store_str(passkey, PASSKEY_USER_ID));
     const act told = {.event = "authn_factor_success",
                       .details = audit_detail(req->pool, "by", "passkey")};
     int counts = count != 0 || store_int(passkey, PASSKEY_SIGN_COUNT) != 0;
-    store_cond conds[] = {{PASSKEY_SIGN_COUNT, counts ? STORE_LT : STORE_EQ, STORE_V_INT(count)}};
+    store_cond conds[] = {{PASSKEY_SIGN_COUNT, counts ? STORE_LT : STORE_EQ, STORE_V_INT(count)},
+                          STORE_EQ_STR(PASSKEY_USER_ID, by.user_id)};
     store_change changes[] = {STORE_SET_INT(PASSKEY_SIGN_COUNT, count),
                               STORE_SET_TIME(PASSKEY_LAST_USED_AT, req->now)};
-
+    store_doc *now;
     apr_status_t status =
         act_update(&by, COLL_PASSKEYS, store_doc_id(passkey), conds, STORE_COUNT_OF(conds), changes,
                    STORE_COUNT_OF(changes), &told, 1, &passkey);
 
     if (status == APR_SUCCESS)
         (void)act_tell(&by, &passkey);
-    return status;
+    if (status != STORE_ECOND)
+        return status;
+    status = store_get(req->env->store, req->pool, COLL_PASSKEYS, store_doc_id(passkey), &now);
+    return status == APR_SUCCESS && !store_is_null(now, PASSKEY_USER_ID) ? STORE_ECOND
+           : status == APR_SUCCESS                                       ? STORE_ENOENT
+                                                                         : status;
 }
 
 /* Uses up the challenge and counts. */

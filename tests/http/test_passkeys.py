@@ -6,7 +6,8 @@ import os
 import pytest
 
 from harness import new_ip
-from kit import (PASSWORD, Person, change, check_error, in_parallel, login, once, row, rows)
+from kit import (PASSWORD, Person, change, check_error, database, in_parallel, login, once, row,
+                 rows)
 from second import (Authenticator, age, app_code, b64, cbor, first_step, second_step, set_up,
                     unb64)
 
@@ -297,6 +298,21 @@ def test_a_counter_must_grow(keyed):
         check_error(use(keyed, keyed.key.get(asked(keyed), count=count)), 401,
                     "INVALID_CREDENTIALS")
     assert use(keyed, keyed.key.get(asked(keyed), count=8)).status == 200
+
+
+@pytest.mark.sqlite
+def test_one_that_is_removed_while_it_is_used_is_not_known(keyed, server):
+    """Between the look for it and its use; what it has to tell of its end is not told yet."""
+    db = database(server)
+    db.execute("CREATE TRIGGER removed BEFORE INSERT ON revoked_tokens BEGIN UPDATE passkeys SET "
+               "user_id = NULL, credential_id = NULL, untold = '[]', version = version + 1; END")
+    try:
+        answer = use(keyed, keyed.key.get(asked(keyed), count=7))
+    finally:
+        db.execute("DROP TRIGGER removed")
+        db.close()
+    check_error(answer, 401, "INVALID_CREDENTIALS")
+    assert "not known here" in answer.json["error"]["message"]
 
 
 def test_a_passkey_that_does_not_count(keyed):
