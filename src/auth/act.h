@@ -52,8 +52,8 @@ apr_status_t act_tell(const act_by *by, store_doc **doc);
 /* The rows and mails alone; the background job empties the field. */
 apr_status_t act_write(const act_by *by, const store_doc *doc);
 
-/* Tells for up to ACT_BATCH documents of each kind that were changed before `before`; *told counts
- * them. */
+/* Tells for up to ACT_BATCH documents of each kind that were changed before `before`, or by a clock
+ * that was an hour ahead of it, for that was set back since; *told counts them. */
 enum { ACT_BATCH = 50, ACT_REST_SECONDS = 3 };
 apr_status_t act_tell_left(const act_by *by, apr_time_t before, int *told);
 

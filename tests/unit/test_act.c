@@ -142,6 +142,26 @@ static void the_job_tells_what_is_old_enough(void **state)
     assert_int_equal(count(COLL_AUDIT), 1);
 }
 
+/* Of what was changed by a clock that was set back since nobody knows the age; one that is a little
+ * ahead may be another machine's. */
+static void a_clock_that_was_set_back_keeps_nothing_untold(void **state)
+{
+    static const int ahead[] = {7200, 30};
+    int told = -1;
+    size_t i;
+
+    for (i = 0; i < STORE_COUNT_OF(ahead); i++) {
+        store_doc *session = store_doc_new(pool, COLL_SESSIONS);
+
+        store_doc_set_made(session, apr_time_now() + apr_time_from_sec(ahead[i]));
+        act_carry(&by, session, &renamed, 1);
+        assert_int_equal(store_insert_copy(s, pool, session), 0);
+    }
+    assert_int_equal(act_tell_left(&by, apr_time_now(), &told), 0);
+    assert_int_equal(told, 1);
+    assert_int_equal(count(COLL_AUDIT), 1);
+}
+
 /* A store on which somebody else tells of the user just before they are looked at. */
 static const store_backend *plain;
 static store_backend busy;
@@ -342,6 +362,7 @@ int main(void)
                                        TEST(no_change_tells_nothing),
                                        TEST(what_was_left_is_told_with_the_next),
                                        TEST(the_job_tells_what_is_old_enough),
+                                       TEST(a_clock_that_was_set_back_keeps_nothing_untold),
                                        TEST(what_another_tells_meanwhile_hinders_nobody),
                                        TEST(without_the_log_it_waits),
                                        TEST(what_others_have_written_there_is_left_out),
