@@ -5,6 +5,7 @@ import pytest
 
 import harness
 import stored
+from bizapictl import Ctl
 from kit import MailServer
 
 
@@ -128,3 +129,16 @@ def smtp(request, tmp_path):
     stop_those_of(request.node)
     server.process.terminate()
     server.process.wait(10)
+
+
+@pytest.fixture
+def ctl(tmp_path):
+    """bizapictl on a database that is not there yet."""
+    return Ctl(tmp_path)
+
+
+@pytest.fixture
+def ready(ctl):
+    """bizapictl on an empty database."""
+    ctl("migrate")
+    return ctl
