@@ -99,12 +99,13 @@ asan tsan:
 	@BIZ_MPM=$(MPM) BIZ_PRELOAD="$$($(CC) -print-file-name=lib$@.so)$(patsubst %,:%.so,$(abspath $(POOLS)))" \
 	    $(PYTHON) tests/run $(B)/$@ $(or $(LEVEL),unit conformance fuzz http)
 
-# A bad read or write, or a block that nobody can release any more, fails the program.
+# A bad read or write, or a block that nobody can release any more, fails the program. One of the
+# tests has 500 threads, which is as many as valgrind has by itself.
 valgrind:
 	@conf/quickstart/deps valgrind
 	@$(SUBMAKE) all tests
-	@BIZ_WRAP="valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite" \
-	    $(PYTHON) tests/run "$(B)" $(or $(LEVEL),unit fuzz)
+	@BIZ_WRAP="valgrind -q --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite \
+	    --max-threads=600" $(PYTHON) tests/run "$(B)" $(or $(LEVEL),unit fuzz)
 
 # The same targets as in make test, here with libFuzzer as their main (REPLAY is empty).
 FUZZ = $(patsubst tests/fuzz/test_%.c,%,$(sort $(wildcard tests/fuzz/test_*.c)))
