@@ -97,7 +97,7 @@ asan tsan:
 	@$(SUBMAKE) B=$(B)/$@ CFLAGS="-O1 -g -fno-omit-frame-pointer -fsanitize=$(SAN)" \
 	    $(if $(POOLS),POOLS=$(POOLS).o) all tests $(addsuffix .so,$(POOLS))
 	@BIZ_MPM=$(MPM) BIZ_PRELOAD="$$($(CC) -print-file-name=lib$@.so)$(patsubst %,:%.so,$(abspath $(POOLS)))" \
-	    $(PYTHON) tests/run $(B)/$@ $(or $(LEVEL),unit conformance fuzz http)
+	    BIZ_CFLAGS="-fno-omit-frame-pointer -fsanitize=$(SAN)" $(PYTHON) tests/run $(B)/$@ $(or $(LEVEL),unit conformance fuzz http)
 
 # A bad read or write, or a block that nobody can release any more, fails the program. One of the
 # tests has 500 threads, which is as many as valgrind has by itself.

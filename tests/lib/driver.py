@@ -17,6 +17,7 @@ def build(source, out):
     libraries = re.search(r"^LIBS_PC = ((?:.*\\\n)*.*)$", (REPO / "Makefile").read_text(),
                           re.M).group(1).replace("\\\n", " ")
     subprocess.run(["cc", "-std=gnu11", "-g", "-O1", "-Wall", "-Werror", f"-I{REPO}/src",
+                    *os.environ.get("BIZ_CFLAGS", "").split(),  # what a sanitizer wants
                     *words("apr-1-config", "--includes", "--cppflags"),
                     *words("apu-1-config", "--includes"), "-o", out, source,
                     BUILD / "libbizapi.a", *words("pkg-config", "--libs", *libraries.split()),
