@@ -150,7 +150,8 @@ def test_the_search_would_find_one_on_a_status_page(make_server):
     asked, configured = "planted-in-a-path-0123", "planted-in-the-configuration-0123"
     server = make_server(conf=f"BizApiBusiness name {configured}")
     server.secrets |= {asked, configured}
-    server.api().page(f"/{asked}")
+    for _ in range(8):  # mod_status has the last request of each thread, and takes one for itself
+        server.api().page(f"/{asked}")
     server.close()
     found, harness.Server.leaked = harness.Server.leaked, []
     pages = {line.split(":")[0] for line in found} - {"access.log"}
