@@ -11,15 +11,17 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef __linux__
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#endif
 
 #include "time.h"
 
 enum {
     MINUTE = 60 * APR_USEC_PER_SEC,
     WAITERS_A_PLACE = 4,
-    STEP_USEC = 1000,
-    /* Asking for dead owners costs system calls for each place. */
-    STEPS_BETWEEN_CHECKS = 16,
+    STEP_USEC = 16000, /* after which who waits looks for places of the dead */
     CHECK_USEC = 50000
 };
 
@@ -146,11 +148,27 @@ void biz_place_leave(_Atomic uint32_t *owner)
     atomic_compare_exchange_strong(owner, &me, 0);
 }
 
-static void sleep_a_step(void)
+/* Until another place is left than the `left` so far, or a step is over: 1. Whose wake is lost with
+ * the process that it went to waits for the step. */
+static int wait_a_step(biz_shared *shared, uint32_t left)
 {
     const struct timespec step = {0, STEP_USEC * 1000L};
 
+#ifdef __linux__
+    return syscall(SYS_futex, &shared->hash_left, FUTEX_WAIT, left, &step, NULL, 0) == -1 &&
+           errno == ETIMEDOUT;
+#else
     nanosleep(&step, NULL);
+    return 1;
+#endif
+}
+
+static void wake_one(biz_shared *shared)
+{
+    atomic_fetch_add(&shared->hash_left, 1);
+#ifdef __linux__
+    syscall(SYS_futex, &shared->hash_left, FUTEX_WAKE, 1, NULL, NULL, 0);
+#endif
 }
 
 static int places_of(int n)
@@ -193,7 +211,7 @@ apr_status_t biz_hash_enter(biz_shared *shared, int n, apr_interval_time_t wait,
 {
     int64_t deadline = biz_steady_now() + (wait > 0 ? wait : 0);
     apr_status_t status = APR_SUCCESS;
-    int ticket = -1;
+    int ticket = -1, look_for_dead = 0;
 
     n = places_of(n);
     *place = take(shared->hash_owner, n, 1);
@@ -203,13 +221,15 @@ apr_status_t biz_hash_enter(biz_shared *shared, int n, apr_interval_time_t wait,
             status = APR_EAGAIN;
         }
     }
-    for (int step = 1; status == APR_SUCCESS && *place < 0; step++) {
-        if (biz_steady_now() >= deadline) {
+    while (status == APR_SUCCESS && *place < 0) {
+        const uint32_t left = atomic_load(&shared->hash_left);
+
+        *place = take(shared->hash_owner, n, look_for_dead);
+        if (*place < 0 && biz_steady_now() >= deadline) {
             status = APR_TIMEUP;
-            break;
+        } else if (*place < 0) {
+            look_for_dead = wait_a_step(shared, left);
         }
-        sleep_a_step();
-        *place = take(shared->hash_owner, n, step % STEPS_BETWEEN_CHECKS == 0);
     }
     if (ticket >= 0) {
         biz_place_leave(&shared->hash_waiter[ticket]);
@@ -224,5 +244,6 @@ void biz_hash_leave(biz_shared *shared, int place)
 {
     if (place >= 0 && place < BIZ_HASH_SLOTS) {
         biz_place_leave(&shared->hash_owner[place]);
+        wake_one(shared);
     }
 }

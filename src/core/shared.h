@@ -13,7 +13,7 @@
 
 enum {
     BIZ_SHARED_MAGIC =
-        0x42495a35,      /* changes with the layout: a new module never reads an old one */
+        0x42495a36,      /* changes with the layout: a new module never reads an old one */
     BIZ_HASH_SLOTS = 64, /* upper bound of password hashes at once, one a processor is used */
     BIZ_HASH_WAIT = 256  /* upper bound of requests that wait for one */
 };
@@ -44,6 +44,7 @@ typedef struct {
     _Atomic uint32_t magic;
     _Atomic uint32_t hash_owner[BIZ_HASH_SLOTS]; /* biz_place_take()'s words */
     _Atomic uint32_t hash_waiter[BIZ_HASH_WAIT];
+    _Atomic uint32_t hash_left; /* counts places that were left: who waits for one sleeps on it */
     _Atomic int64_t minute[BIZ_MINUTE_LINES]; /* when the line was last written, microseconds */
     _Atomic uint64_t suppressed[BIZ_MINUTE_LINES]; /* how often it was held back since */
     _Atomic int64_t touch_again_at;                /* microseconds; auth/session.h */
