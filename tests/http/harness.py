@@ -168,8 +168,11 @@ class Api:
         self.server, self.ip, self.host = server, ip or new_ip(), host
         self.undocumented = undocumented
         base = f"https://localhost:{server.https_port}" if https else server.url
+        # A kept connection is left before the server closes it (KeepAliveTimeout 5).
         self.http = httpx.Client(base_url=base, trust_env=False, timeout=30 * PATIENCE, http2=http2,
-                                 http1=not http2,
+                                 http1=not http2, limits=httpx.Limits(
+                                     max_connections=100, max_keepalive_connections=20,
+                                     keepalive_expiry=3),
                                  verify=str(server.root / "tls.crt") if https else False)
         self.http._transport._pool._network_backend = NoDelay()
         self.used = False

@@ -133,16 +133,16 @@ def test_an_htpasswd_file(server, api, bring):
 @pytest.mark.sqlite
 @pytest.mark.parametrize("kind", ["csv", "htpasswd"])
 def test_a_terminal_sees_how_far_it_is(server, tmp_path, kind):
-    file, names = tmp_path / "source", [address(f"bar{n}") for n in range(400)]
+    file, names = tmp_path / "source", [address(f"bar{n}") for n in range(3000)]
     file.write_text("".join(f"{name}:{HASH}\n" for name in names) if kind == "htpasswd" else
                     HEADER + "".join(f"{name},Bar,{HASH},,,,,\r\n" for name in names))
     shown, out = terminal.run([BUILD / "bizapictl", "-s", server.store, "import", kind, file],
                               server.env)
-    frames = [int(n) for n in re.findall(r"(\d+)% \d+/400", shown)]
+    frames = [int(n) for n in re.findall(r"(\d+)% \d+/3000", shown)]
     # It is drawn ten times a second, the first time before it begins.
     assert frames[0] == 0 and frames == sorted(frames) and frames[-1] > 0
     assert "[##" in shown and shown.endswith("\r\x1b[K") and "\x1b" not in out
-    assert all(user(server, name) for name in names[::100])
+    assert all(user(server, name) for name in names[::750])
 
 
 def test_who_was_interrupted_runs_it_again(server, tmp_path):
