@@ -57,13 +57,18 @@ typedef struct {
     apr_time_t first_byte_by; /* 0 where that is no matter, and once it has come */
 } call;
 
+static int must_end(void)
+{
+    return stopped || (has_to_end != NULL && has_to_end());
+}
+
 /* libcurl asks at least once a second, also while a server is silent. */
 static int on_progress(void *context, curl_off_t to_get, curl_off_t got, curl_off_t to_send,
                        curl_off_t sent)
 {
     call *c = context;
 
-    if (stopped || (has_to_end != NULL && has_to_end()))
+    if (must_end())
         return 1;
     if (!c || c->first_byte_by == 0 || apr_time_now() < c->first_byte_by)
         return 0;
@@ -482,7 +487,7 @@ static int line_wait(void *line, int to_send, long ms)
     struct pollfd at = {.events = to_send ? POLLOUT : POLLIN};
     curl_socket_t s = CURL_SOCKET_BAD;
 
-    if (stopped || (has_to_end != NULL && has_to_end()))
+    if (must_end())
         return 0;
     curl_easy_getinfo(line, CURLINFO_ACTIVESOCKET, &s);
     at.fd = s; /* poll() only waits where there is none */

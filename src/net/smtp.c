@@ -10,12 +10,12 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <apr_lib.h>
 #include <apr_strings.h>
 
 #include "core/str.h"
+#include "core/time.h"
 
 enum {
     REPLY_MS = SMTP_REPLY_SECONDS * 1000,
@@ -27,10 +27,7 @@ enum {
 
 static int64_t now_ms(void)
 {
-    struct timespec t;
-
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+    return biz_steady_now() / 1000;
 }
 
 /* ---- what a server says ---- */
