@@ -377,3 +377,6 @@ const biz_route biz_routes[] = {
      "This table as an OpenAPI 3.1 document", "OpenApi", 0},
 
     {NULL, NULL, NULL, BIZ_ANYONE, 0, NULL, NULL, NULL, 0}};
+
+_Static_assert(sizeof(biz_routes) / sizeof(*biz_routes) <= BIZ_ROUTES_MOST,
+               "route.c has room for all");

@@ -61,8 +61,8 @@ static apr_status_t run(void *(*work)(void *), task *t)
     return t->status;
 }
 
-/* Long enough for a queue of four a processor at 35 ms each, short enough for a browser. */
-#define HASH_WAIT apr_time_from_msec(1500)
+/* Long enough for a whole queue at 35 ms a hash, short enough for a browser. */
+#define HASH_WAIT apr_time_from_msec(2000)
 
 static biz_code busy(biz_req *req, biz_reply *reply)
 {
@@ -72,18 +72,18 @@ static biz_code busy(biz_req *req, biz_reply *reply)
         biz_log(BIZ_LOG_WARN, 0,
                 BZ(0501) "more sign-ins at once than %d processors can check; answered BUSY (%lu "
                          "more times since the last line). A flood, or a machine too small.",
-                req->env->hash_places, (unsigned long)held);
+                req->env->hash_room.places, (unsigned long)held);
     return biz_fail(reply, BIZ_BUSY, NULL, NULL);
 }
 
 biz_code auth_hash_has_room(biz_req *req, biz_reply *reply)
 {
-    return biz_hash_is_full(req->env->shared, req->env->hash_places) ? busy(req, reply) : BIZ_OK;
+    return biz_hash_is_full(req->env->shared, &req->env->hash_room) ? busy(req, reply) : BIZ_OK;
 }
 
 static biz_code enter(biz_req *req, biz_reply *reply, int *place)
 {
-    apr_status_t status = biz_hash_enter(req->env->shared, req->env->hash_places, HASH_WAIT, place);
+    apr_status_t status = biz_hash_enter(req->env->shared, &req->env->hash_room, HASH_WAIT, place);
 
     return status == APR_SUCCESS ? BIZ_OK : busy(req, reply);
 }

@@ -95,7 +95,7 @@ typedef struct biz_env {
     struct limiter *limits;  /* limit/limit.h */
     struct biz_audit *audit; /* audit/audit.h */
     struct biz_seen *seen;   /* auth/seen.h */
-    int hash_places;         /* password hashes at once: the number of processors */
+    biz_hash_room hash_room; /* how many password hashes at once */
 } biz_env;
 
 /* ---- routes ---- */
@@ -170,10 +170,11 @@ typedef struct biz_route {
     uint64_t fails; /* the codes that its handler adds to those that follow from the rest */
 } biz_route;
 
+enum { BIZ_ROUTES_MOST = 256 };
 extern const biz_route biz_routes[]; /* src/routes.c; a NULL method ends it */
 
-/* The route for method and path; *allow gets "GET, HEAD, OPTIONS" for the path, NULL where no route
- * stands there. `params` gets the values of {…} under their names. HEAD finds GET. */
+/* The route for method and path, and `params` gets the values of {…} under their names; HEAD finds
+ * GET. Or NULL, and *allow gets "GET, HEAD, OPTIONS" where the path is there for other methods. */
 const biz_route *biz_route_find(apr_pool_t *pool, const char *method, const char *path,
                                 const char **allow, apr_table_t *params);
 

@@ -1,10 +1,23 @@
 /* route.c: finds the entry of the route table for a method and a path. The table is small and
- * fixed; a walk over it costs less than a microsecond. */
+ * fixed; the walk over it compares hashes, and texts where these are the same. */
 #include "biz.h"
 
+#include <pthread.h>
 #include <string.h>
 #include <strings.h>
 #include <apr_strings.h>
+
+#include "str.h"
+
+static uint64_t hashes[BIZ_ROUTES_MOST];
+
+static void hash_routes(void)
+{
+    size_t i;
+
+    for (i = 0; biz_routes[i].method != NULL; i++)
+        hashes[i] = biz_hash(biz_routes[i].path);
+}
 
 /* 1 where `path` fits `pattern`; the texts under {name} go into params (which may be NULL). */
 static int path_fits(apr_pool_t *pool, const char *pattern, const char *path, apr_table_t *params)
@@ -31,27 +44,36 @@ static int path_fits(apr_pool_t *pool, const char *pattern, const char *path, ap
 const biz_route *biz_route_find(apr_pool_t *pool, const char *method, const char *path,
                                 const char **allow, apr_table_t *params)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     const char *asked = !strcmp(method, "HEAD") ? "GET" : method;
-    const biz_route *route, *found = NULL;
-    int literal = 0;
+    const uint64_t hash = biz_hash(path);
+    const biz_route *route;
+    size_t first = 0, i;
+    int literal;
 
+    pthread_once(&once, hash_routes);
     /* "/integrations/status" is no "/integrations/{name}". */
-    for (route = biz_routes; route->method != NULL && !literal; route++)
-        literal = !strcmp(route->path, path);
+    while (biz_routes[first].method != NULL &&
+           (hashes[first] != hash || strcmp(biz_routes[first].path, path) != 0))
+        first++;
+    literal = biz_routes[first].method != NULL;
     *allow = NULL;
-    for (route = biz_routes; route->method != NULL; route++) {
-        if (literal ? strcmp(route->path, path) != 0 : !path_fits(pool, route->path, path, NULL))
+    for (i = literal ? first : 0; (route = &biz_routes[i])->method != NULL; i++) {
+        if (literal ? hashes[i] != hash || strcmp(route->path, path) != 0
+                    : !path_fits(pool, route->path, path, NULL))
             continue;
+        if (!strcmp(route->method, asked)) {
+            if (params != NULL && !literal)
+                path_fits(pool, route->path, path, params);
+            *allow = NULL;
+            return route;
+        }
         *allow = apr_pstrcat(pool, *allow != NULL ? *allow : "", *allow != NULL ? ", " : "",
                              route->method, !strcmp(route->method, "GET") ? ", HEAD" : "", NULL);
-        if (found == NULL && !strcmp(route->method, asked))
-            found = route;
     }
     if (*allow != NULL)
         *allow = apr_pstrcat(pool, *allow, ", OPTIONS", NULL);
-    if (found != NULL && params != NULL)
-        path_fits(pool, found->path, path, params);
-    return found;
+    return NULL;
 }
 
 int biz_route_takes_whole(const biz_route *route, const char *type)

@@ -20,8 +20,8 @@
 
 enum {
     MINUTE = 60 * APR_USEC_PER_SEC,
-    WAITERS_A_PLACE = 4,
-    STEP_USEC = 16000, /* after which who waits looks for places of the dead */
+    WAITERS_A_PLACE = 32, /* about a second */
+    STEP_USEC = 1000000,  /* after which who waits looks for places of the dead */
     CHECK_USEC = 50000
 };
 
@@ -114,18 +114,18 @@ static int is_dead(uint32_t word)
 }
 
 /* A free word of `words`, or one whose process has died; -1 where there is none. */
-static int take(_Atomic uint32_t *words, int n, int look_for_dead)
+int biz_place_take(_Atomic uint32_t *words, int n)
 {
     const uint32_t me = own_word();
 
     for (int i = 0; i < n; i++) {
-        uint32_t free_word = 0;
+        uint32_t owner = atomic_load(&words[i]);
 
-        if (atomic_compare_exchange_strong(&words[i], &free_word, me)) {
+        if (owner == 0 && atomic_compare_exchange_strong(&words[i], &owner, me)) {
             return i;
         }
     }
-    for (int i = 0; look_for_dead && i < n; i++) {
+    for (int i = 0; i < n; i++) {
         uint32_t owner = atomic_load(&words[i]);
 
         if ((owner == 0 || is_dead(owner)) &&
@@ -136,11 +136,6 @@ static int take(_Atomic uint32_t *words, int n, int look_for_dead)
     return -1;
 }
 
-int biz_place_take(_Atomic uint32_t *owner, int n)
-{
-    return take(owner, n, 1);
-}
-
 void biz_place_leave(_Atomic uint32_t *owner)
 {
     uint32_t me = own_word();
@@ -148,18 +143,18 @@ void biz_place_leave(_Atomic uint32_t *owner)
     atomic_compare_exchange_strong(owner, &me, 0);
 }
 
-/* Until another place is left than the `left` so far, or a step is over: 1. Whose wake is lost with
- * the process that it went to waits for the step. */
-static int wait_a_step(biz_shared *shared, uint32_t left)
+/* Until a place is left after the `left` so far, or the time is up, or a step is over: whose wake
+ * is lost with the process that it went to waits for that. The kernel wakes in the order of coming.
+ */
+static void wait_a_step(biz_shared *shared, uint32_t left, int64_t time)
 {
-    const struct timespec step = {0, STEP_USEC * 1000L};
-
 #ifdef __linux__
-    return syscall(SYS_futex, &shared->hash_left, FUTEX_WAIT, left, &step, NULL, 0) == -1 &&
-           errno == ETIMEDOUT;
+    const int64_t usec = time < STEP_USEC ? time : STEP_USEC;
+    const struct timespec step = {usec / 1000000, usec % 1000000 * 1000};
+
+    syscall(SYS_futex, &shared->hash_left, FUTEX_WAIT, left, &step, NULL, 0);
 #else
-    nanosleep(&step, NULL);
-    return 1;
+    apr_sleep(time < CHECK_USEC ? time : CHECK_USEC);
 #endif
 }
 
@@ -171,16 +166,18 @@ static void wake_one(biz_shared *shared)
 #endif
 }
 
-static int places_of(int n)
+static int between(int least, int n, int most)
 {
-    return n < 1 ? 1 : n > BIZ_HASH_SLOTS ? BIZ_HASH_SLOTS : n;
+    return n < least ? least : n > most ? most : n;
 }
 
-static int waiters_of(int n)
+biz_hash_room biz_hash_room_of(int processors, int threads, int processes)
 {
-    int waiters = places_of(n) * WAITERS_A_PLACE;
+    const int places = between(1, processors, BIZ_HASH_SLOTS);
+    const int waiters = between(1, places * WAITERS_A_PLACE, BIZ_HASH_WAIT);
 
-    return waiters > BIZ_HASH_WAIT ? BIZ_HASH_WAIT : waiters;
+    return (biz_hash_room){places, between(1, threads * processes * 2 / 3, waiters),
+                           between(1, threads * 2 / 3, waiters)};
 }
 
 static int all_taken(_Atomic uint32_t *words, int n, int look_for_dead)
@@ -196,48 +193,74 @@ static int all_taken(_Atomic uint32_t *words, int n, int look_for_dead)
 }
 
 /* A flood asks this all the time: for dead ones once in CHECK_USEC. */
-int biz_hash_is_full(biz_shared *shared, int n)
+int biz_hash_is_full(biz_shared *shared, const biz_hash_room *room)
 {
     static _Atomic int64_t looked_at;
     int64_t last = atomic_load(&looked_at), now = biz_steady_now();
     int look_for_dead =
         now - last >= CHECK_USEC && atomic_compare_exchange_strong(&looked_at, &last, now);
 
-    return all_taken(shared->hash_waiter, waiters_of(n), look_for_dead) &&
-           all_taken(shared->hash_owner, places_of(n), look_for_dead);
+    return all_taken(shared->hash_waiter, room->waiters, look_for_dead) &&
+           all_taken(shared->hash_owner, room->places, look_for_dead);
 }
 
-apr_status_t biz_hash_enter(biz_shared *shared, int n, apr_interval_time_t wait, int *place)
+/* How many wait; of this process alone where `mine`. */
+static int waiting(biz_shared *shared, const biz_hash_room *room, int mine)
 {
-    int64_t deadline = biz_steady_now() + (wait > 0 ? wait : 0);
-    apr_status_t status = APR_SUCCESS;
-    int ticket = -1, look_for_dead = 0;
+    const uint32_t me = own_word();
+    int n = 0;
 
-    n = places_of(n);
-    *place = take(shared->hash_owner, n, 1);
+    for (int i = 0; i < room->waiters; i++) {
+        uint32_t owner = atomic_load(&shared->hash_waiter[i]);
+
+        n += mine ? owner == me : owner != 0;
+    }
+    return n;
+}
+
+/* A place in the queue; -1 where it is full, or this process has too many in it. */
+static int queue_up(biz_shared *shared, const biz_hash_room *room)
+{
+    int ticket = biz_place_take(shared->hash_waiter, room->waiters);
+
+    if (ticket >= 0 && waiting(shared, room, 1) > room->waiters_here) {
+        biz_place_leave(&shared->hash_waiter[ticket]);
+        ticket = -1;
+    }
+    return ticket;
+}
+
+apr_status_t biz_hash_enter(biz_shared *shared, const biz_hash_room *room, apr_interval_time_t wait,
+                            int *place)
+{
+    const int64_t deadline = biz_steady_now() + wait;
+    uint32_t left = atomic_load(&shared->hash_left);
+    int64_t time = wait;
+    int ticket;
+
+    /* Who comes while others wait takes nothing from them. */
+    *place = waiting(shared, room, 0) ? -1 : biz_place_take(shared->hash_owner, room->places);
     if (*place < 0) {
-        ticket = take(shared->hash_waiter, waiters_of(n), 1);
+        ticket = queue_up(shared, room);
         if (ticket < 0) {
-            status = APR_EAGAIN;
+            return APR_EAGAIN;
         }
-    }
-    while (status == APR_SUCCESS && *place < 0) {
-        const uint32_t left = atomic_load(&shared->hash_left);
-
-        *place = take(shared->hash_owner, n, look_for_dead);
-        if (*place < 0 && biz_steady_now() >= deadline) {
-            status = APR_TIMEUP;
-        } else if (*place < 0) {
-            look_for_dead = wait_a_step(shared, left);
+        /* Left for somebody who has died or given up since: nobody else would say so. */
+        if (!all_taken(shared->hash_owner, room->places, 1)) {
+            wake_one(shared);
         }
-    }
-    if (ticket >= 0) {
+        for (; *place < 0 && time > 0; time = deadline - biz_steady_now()) {
+            wait_a_step(shared, left, time);
+            left = atomic_load(&shared->hash_left);
+            *place = biz_place_take(shared->hash_owner, room->places);
+        }
         biz_place_leave(&shared->hash_waiter[ticket]);
     }
-    if (status == APR_SUCCESS) {
-        atomic_fetch_add(&shared->hashes, 1);
+    if (*place < 0) {
+        return APR_TIMEUP;
     }
-    return status;
+    atomic_fetch_add(&shared->hashes, 1);
+    return APR_SUCCESS;
 }
 
 void biz_hash_leave(biz_shared *shared, int place)

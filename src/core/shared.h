@@ -65,13 +65,22 @@ int biz_minute_of(_Atomic int64_t *written, _Atomic uint64_t *suppressed, uint64
 int biz_place_take(_Atomic uint32_t *owner, int n);
 void biz_place_leave(_Atomic uint32_t *owner);
 
-/* A place for one of `n` password hashes at once, waiting at most `wait` for it. At most 4 n
- * callers wait. APR_SUCCESS and *place, which counts one in `hashes`; APR_EAGAIN where too many
- * wait already; APR_TIMEUP. */
-apr_status_t biz_hash_enter(biz_shared *shared, int n, apr_interval_time_t wait, int *place);
+/* How many password hashes are made at once, one a processor; how many requests wait for a place:
+ * for about a second, and with two thirds of all workers and of each process's at most, so that a
+ * flood of sign-ins leaves workers to the others. */
+typedef struct {
+    int places, waiters, waiters_here;
+} biz_hash_room;
+
+biz_hash_room biz_hash_room_of(int processors, int threads, int processes);
+
+/* A place for a password hash, in the order of coming, waiting at most `wait` for it. APR_SUCCESS
+ * and *place, which counts one in `hashes`; APR_EAGAIN where too many wait already; APR_TIMEUP. */
+apr_status_t biz_hash_enter(biz_shared *shared, const biz_hash_room *room, apr_interval_time_t wait,
+                            int *place);
 void biz_hash_leave(biz_shared *shared, int place);
 /* 1 while no place is free and as many wait as may: whoever comes now would be refused. What killed
  * processes hold is noticed within 50 ms. */
-int biz_hash_is_full(biz_shared *shared, int n);
+int biz_hash_is_full(biz_shared *shared, const biz_hash_room *room);
 
 #endif

@@ -363,3 +363,13 @@ const char *biz_without_addresses(apr_pool_t *pool, const char *text)
     }
     return out;
 }
+
+uint64_t biz_hash(const char *text)
+{
+    uint64_t hash = 14695981039346656037ULL;
+
+    for (; *text; text++) {
+        hash = (hash ^ (unsigned char)*text) * 1099511628211ULL;
+    }
+    return hash;
+}

@@ -43,6 +43,10 @@ const char *biz_mask_email(apr_pool_t *pool, const char *email);
 /* The text with each word that holds an '@' covered: servers like to quote addresses. */
 const char *biz_without_addresses(apr_pool_t *pool, const char *text);
 
+/* FNV-1a, 64 bits, for looking up texts that no stranger chooses: whoever does could make them all
+ * collide. */
+uint64_t biz_hash(const char *text);
+
 /* Strict decimal, whole text, within [min, max]; no '+', no leading zeros, no white space. 1 and
  * *out, or 0. */
 int biz_parse_int(const char *text, int64_t min, int64_t max, int64_t *out);

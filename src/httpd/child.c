@@ -68,7 +68,7 @@ static void open_business(apr_pool_t *pchild, business *b)
     b->env.shared = bizapi.shared;
     b->env.limits = &b->limits;
     b->env.seen = bizapi.seen;
-    b->env.hash_places = processors();
+    b->env.hash_room = biz_hash_room_of(processors(), threads(), daemons());
     open_limits(pchild, b);
     /* Refused here only for a form that check_config has accepted: it cannot be. */
     if (store_open(&b->env.store, b->settings->store_url, &options, pchild, &why) != APR_SUCCESS) {

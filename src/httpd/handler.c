@@ -174,7 +174,7 @@ static int serve(request_rec *r, business *b)
     if (code != BIZ_OK)
         return refuse(r, req, &reply, code);
     req->route = biz_route_find(r->pool, r->method, r->uri, &allow, req->params);
-    if (allow == NULL)
+    if (req->route == NULL && allow == NULL)
         return refuse(r, req, &reply, BIZ_NOT_FOUND);
     if (r->method_number == M_OPTIONS) {
         apr_table_setn(r->headers_out, "Allow", allow);

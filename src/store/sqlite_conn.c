@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <apr_strings.h>
 #include "core/log.h"
+#include "core/str.h"
 
 enum {
     LOOK_EVERY = 1000000, /* a reader sees after at most this that its file is gone */
@@ -28,19 +29,9 @@ static pid_t process_pid;
 
 /* ---- statements ---- */
 
-static uint64_t hash_of(const char *text)
-{
-    uint64_t hash = 14695981039346656037ULL; /* FNV-1a */
-
-    for (; *text; text++) {
-        hash = (hash ^ (unsigned char)*text) * 1099511628211ULL;
-    }
-    return hash;
-}
-
 int sq_prepare(sq_conn *c, const char *sql, sqlite3_stmt **stmt)
 {
-    uint64_t hash = hash_of(sql);
+    uint64_t hash = biz_hash(sql);
     int oldest = 0, rc;
 
     for (int i = 0; i < SQ_STATEMENTS; i++) {

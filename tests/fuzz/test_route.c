@@ -26,7 +26,7 @@ static void check_path(apr_pool_t *pool, const char *method, const char *path)
 
     if (route == NULL)
         return;
-    FUZZ_CHECK(allow != NULL && strstr(allow, route->method) != NULL);
+    FUZZ_CHECK(allow == NULL);
     FUZZ_CHECK(strchr(route->path, '{') != NULL || !strcmp(route->path, path));
     FUZZ_CHECK((strchr(route->path, '{') != NULL) == !apr_is_empty_table(params));
 }

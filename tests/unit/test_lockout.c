@@ -122,7 +122,10 @@ static int set_up(void **state)
     keys.jwks[0] = jwk;
     settings.public_url = "https://portal.example";
     settings.brand = apr_table_make(pool, 1);
-    env = (biz_env){.settings = &settings, .keys = &keys, .shared = &shared, .hash_places = 2};
+    env = (biz_env){.settings = &settings,
+                    .keys = &keys,
+                    .shared = &shared,
+                    .hash_room = biz_hash_room_of(2, 25, 4)};
     assert_int_equal(
         store_open(&env.store, apr_psprintf(pool, "sqlite:%s/s.db", folder), &options, pool, &why),
         0);

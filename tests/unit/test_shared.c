@@ -96,6 +96,36 @@ static void threads_write_it_once(void **state)
 
 /* ---- places for hashes ---- */
 
+/* So many hashes at once; four times as many wait. */
+static const biz_hash_room *room_for(int places)
+{
+    static biz_hash_room rooms[4];
+
+    rooms[places] = (biz_hash_room){places, 4 * places, 4 * places};
+    return &rooms[places];
+}
+
+static void a_room_fits_the_machine_and_its_workers(void **state)
+{
+    biz_hash_room room = biz_hash_room_of(2, 25, 4);
+
+    assert_int_equal(room.places, 2); /* one a processor */
+    assert_int_equal(room.waiters, 64);
+    assert_int_equal(room.waiters_here, 16); /* two thirds of 25 */
+    room = biz_hash_room_of(2, 25, 2);
+    assert_int_equal(room.waiters, 33); /* two thirds of 50 */
+    room = biz_hash_room_of(2, 1, 150); /* prefork */
+    assert_int_equal(room.waiters, 64);
+    assert_int_equal(room.waiters_here, 1);
+    room = biz_hash_room_of(1000, 64, 1000);
+    assert_int_equal(room.places, BIZ_HASH_SLOTS);
+    assert_int_equal(room.waiters, BIZ_HASH_WAIT);
+    room = biz_hash_room_of(0, 1, 1); /* at least one of each */
+    assert_int_equal(room.places, 1);
+    assert_int_equal(room.waiters, 1);
+    assert_int_equal(room.waiters_here, 1);
+}
+
 static int words_in_use(_Atomic uint32_t *words, int n)
 {
     int used = 0;
@@ -111,18 +141,18 @@ static void places_are_taken_and_given_back(void **state)
     int a, b, c;
     apr_time_t start;
 
-    assert_int_equal(biz_hash_enter(shared, 2, 0, &a), APR_SUCCESS);
-    assert_int_equal(biz_hash_enter(shared, 2, 0, &b), APR_SUCCESS);
+    assert_int_equal(biz_hash_enter(shared, room_for(2), 0, &a), APR_SUCCESS);
+    assert_int_equal(biz_hash_enter(shared, room_for(2), 0, &b), APR_SUCCESS);
     assert_int_not_equal(a, b);
     assert_in_range(a, 0, 1);
     assert_in_range(b, 0, 1);
-    assert_int_equal(biz_hash_enter(shared, 2, 0, &c), APR_TIMEUP);
+    assert_int_equal(biz_hash_enter(shared, room_for(2), 0, &c), APR_TIMEUP);
     start = apr_time_now();
-    assert_int_equal(biz_hash_enter(shared, 2, 50000, &c), APR_TIMEUP);
+    assert_int_equal(biz_hash_enter(shared, room_for(2), 50000, &c), APR_TIMEUP);
     assert_in_range(apr_time_now() - start, 45000, 2000000);
     assert_int_equal(words_in_use(shared->hash_waiter, BIZ_HASH_WAIT), 0);
     biz_hash_leave(shared, a);
-    assert_int_equal(biz_hash_enter(shared, 2, 0, &c), APR_SUCCESS);
+    assert_int_equal(biz_hash_enter(shared, room_for(2), 0, &c), APR_SUCCESS);
     assert_int_equal(c, a);
     biz_hash_leave(shared, b);
     biz_hash_leave(shared, c);
@@ -139,25 +169,11 @@ static void a_place_of_another_is_not_given_back(void **state)
     assert_int_equal(atomic_load(&shared->hash_owner[0]), neighbour);
     biz_hash_leave(shared, -1); /* what a failed enter gave */
     biz_hash_leave(shared, BIZ_HASH_SLOTS);
-    assert_int_equal(biz_hash_enter(shared, 1, 0, &place), APR_TIMEUP);
+    assert_int_equal(biz_hash_enter(shared, room_for(1), 0, &place), APR_TIMEUP);
     assert_int_equal(place, -1);
 }
 
-static void numbers_out_of_range_are_bounded(void **state)
-{
-    int place;
-
-    for (int i = 0; i < BIZ_HASH_SLOTS; i++) {
-        assert_int_equal(biz_hash_enter(shared, 1000, 0, &place), APR_SUCCESS);
-        assert_in_range(place, 0, BIZ_HASH_SLOTS - 1);
-    }
-    assert_int_equal(biz_hash_enter(shared, 1000, 0, &place), APR_TIMEUP);
-    biz_hash_leave(shared, 0);
-    assert_int_equal(biz_hash_enter(shared, 0, 0, &place), APR_SUCCESS); /* at least one */
-    assert_int_equal(place, 0);
-}
-
-static void the_queue_is_four_times_the_places(void **state)
+static void the_queue_has_an_end(void **state)
 {
     int place;
 
@@ -166,18 +182,18 @@ static void the_queue_is_four_times_the_places(void **state)
     for (int i = 0; i < 3; i++) {
         atomic_store(&shared->hash_waiter[i], (uint32_t)neighbour);
     }
-    assert_int_equal(biz_hash_enter(shared, 1, 2000, &place), APR_TIMEUP);
-    assert_false(biz_hash_is_full(shared, 1));
+    assert_int_equal(biz_hash_enter(shared, room_for(1), 2000, &place), APR_TIMEUP);
+    assert_false(biz_hash_is_full(shared, room_for(1)));
     atomic_store(&shared->hash_waiter[3], (uint32_t)neighbour);
-    assert_true(biz_hash_is_full(shared, 1));
-    assert_false(biz_hash_is_full(shared, 2));
-    assert_int_equal(biz_hash_enter(shared, 1, 2000, &place), APR_EAGAIN);
+    assert_true(biz_hash_is_full(shared, room_for(1)));
+    assert_false(biz_hash_is_full(shared, room_for(2)));
+    assert_int_equal(biz_hash_enter(shared, room_for(1), 2000, &place), APR_EAGAIN);
     assert_int_equal(place, -1);
     assert_int_equal(words_in_use(shared->hash_waiter, BIZ_HASH_WAIT), 4);
-    /* A free place is taken though the queue is full. */
+    /* A place that has just been left is theirs who wait. */
     atomic_store(&shared->hash_owner[0], 0);
-    assert_false(biz_hash_is_full(shared, 1));
-    assert_int_equal(biz_hash_enter(shared, 1, 2000, &place), APR_SUCCESS);
+    assert_false(biz_hash_is_full(shared, room_for(1)));
+    assert_int_equal(biz_hash_enter(shared, room_for(1), 2000, &place), APR_EAGAIN);
 }
 
 static pid_t dead_pid(void)
@@ -191,6 +207,79 @@ static pid_t dead_pid(void)
     return pid;
 }
 
+/* The others of this process are for other requests. */
+static void a_process_waits_with_a_part_of_its_workers(void **state)
+{
+    const biz_hash_room room = {1, 8, 2};
+    int place;
+
+    assert_int_equal(biz_hash_enter(shared, &room, 0, &place), APR_SUCCESS);
+    atomic_store(&shared->hash_waiter[0], atomic_load(&shared->hash_owner[0]));
+    assert_int_equal(biz_hash_enter(shared, &room, 2000, &place), APR_TIMEUP);
+    atomic_store(&shared->hash_waiter[1], atomic_load(&shared->hash_owner[0]));
+    assert_int_equal(biz_hash_enter(shared, &room, 2000, &place), APR_EAGAIN);
+    assert_int_equal(words_in_use(shared->hash_waiter, BIZ_HASH_WAIT),
+                     2); /* its own is given back */
+    atomic_store(&shared->hash_waiter[1], (uint32_t)neighbour);
+    assert_int_equal(biz_hash_enter(shared, &room, 2000, &place), APR_TIMEUP);
+}
+
+/* Nobody leaves a place for those behind one who died while he waited. */
+static void who_died_in_the_queue_holds_nobody_up(void **state)
+{
+    apr_time_t start = apr_time_now();
+    int place;
+
+    atomic_store(&shared->hash_waiter[0], (uint32_t)dead_pid());
+    assert_int_equal(biz_hash_enter(shared, room_for(1), 10 * SECOND, &place), APR_SUCCESS);
+    assert_true(apr_time_now() - start < SECOND / 2);
+    atomic_store(&shared->hash_owner[0], (uint32_t)dead_pid());
+    assert_int_equal(biz_hash_enter(shared, room_for(1), 10 * SECOND, &place), APR_SUCCESS);
+    assert_true(apr_time_now() - start < SECOND / 2);
+    biz_hash_leave(shared, place);
+}
+
+enum { IN_LINE = 6 };
+static _Atomic int served, served_as[IN_LINE];
+
+static void *stand_in_line(void *data)
+{
+    int place;
+
+    if (biz_hash_enter(shared, room_for(2), 20 * SECOND, &place) == APR_SUCCESS) {
+        atomic_store(&served_as[(intptr_t)data], atomic_fetch_add(&served, 1));
+        apr_sleep(2000); /* the next one is served after this one has said so */
+        biz_hash_leave(shared, place);
+    }
+    return NULL;
+}
+
+/* Else who has bad luck waits until the time is up, while others come and go. */
+static void who_comes_first_is_served_first(void **state)
+{
+    pthread_t threads[IN_LINE];
+    int first, second;
+
+    atomic_store(&served, 0);
+    assert_int_equal(biz_hash_enter(shared, room_for(2), 0, &first), APR_SUCCESS);
+    assert_int_equal(biz_hash_enter(shared, room_for(2), 0, &second), APR_SUCCESS);
+    for (int i = 0; i < IN_LINE; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, stand_in_line, (void *)(intptr_t)i), 0);
+        for (int tries = 0; tries < 5000 && words_in_use(shared->hash_waiter, BIZ_HASH_WAIT) <= i;
+             tries++) {
+            apr_sleep(1000);
+        }
+        apr_sleep(50000); /* it sleeps by now */
+    }
+    biz_hash_leave(shared, first); /* one place for all six */
+    for (int i = 0; i < IN_LINE; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(atomic_load(&served_as[i]), i);
+    }
+    biz_hash_leave(shared, second);
+    assert_int_equal(words_in_use(shared->hash_owner, BIZ_HASH_SLOTS), 0);
+}
+
 static void dead_waiters_leave_the_queue(void **state)
 {
     int place, full = 1;
@@ -201,10 +290,11 @@ static void dead_waiters_leave_the_queue(void **state)
     }
     for (int i = 0; i < 1000 && full; i++) {
         apr_sleep(1000);
-        full = biz_hash_is_full(shared, 1);
+        full = biz_hash_is_full(shared, room_for(1));
     }
     assert_false(full);
-    assert_int_equal(biz_hash_enter(shared, 1, 2000, &place), APR_TIMEUP); /* and not EAGAIN */
+    assert_int_equal(biz_hash_enter(shared, room_for(1), 2000, &place),
+                     APR_TIMEUP); /* and not EAGAIN */
     assert_int_equal(words_in_use(shared->hash_waiter, BIZ_HASH_WAIT), 3);
 }
 
@@ -224,13 +314,14 @@ static void a_number_that_is_used_again_holds_no_place(void **state)
     uint32_t own, other;
     int place;
 
-    assert_int_equal(biz_hash_enter(shared, 1, 0, &place), APR_SUCCESS);
+    assert_int_equal(biz_hash_enter(shared, room_for(1), 0, &place), APR_SUCCESS);
     own = atomic_load(&shared->hash_owner[0]);
     assert_true(own > PID_MASK);
-    assert_int_equal(biz_hash_enter(shared, 1, 2000, &place), APR_TIMEUP); /* ours: it is kept */
+    assert_int_equal(biz_hash_enter(shared, room_for(1), 2000, &place),
+                     APR_TIMEUP);           /* ours: it is kept */
     other = ((own >> 22) % 1023 + 1) << 22; /* another time, never 0 */
     atomic_store(&shared->hash_owner[0], other | (uint32_t)getpid());
-    assert_int_equal(biz_hash_enter(shared, 1, 0, &place), APR_SUCCESS);
+    assert_int_equal(biz_hash_enter(shared, room_for(1), 0, &place), APR_SUCCESS);
     assert_int_equal(atomic_load(&shared->hash_owner[0]), own);
     biz_hash_leave(shared, place);
     assert_int_equal(atomic_load(&shared->hash_owner[0]), 0);
@@ -242,17 +333,18 @@ static void the_place_of_a_killed_process_is_used_again(void **state)
     pid_t child = fork();
 
     if (child == 0) {
-        biz_hash_enter(shared, 1, 0, &place);
+        biz_hash_enter(shared, room_for(1), 0, &place);
         for (;;) {
             pause();
         }
     }
     assert_true(child > 0);
     wait_for(&shared->hash_owner[0], (uint32_t)child);
-    assert_int_equal(biz_hash_enter(shared, 1, 30000, &place), APR_TIMEUP); /* it lives: kept */
+    assert_int_equal(biz_hash_enter(shared, room_for(1), 30000, &place),
+                     APR_TIMEUP); /* it lives: kept */
     kill(child, SIGKILL);
     waitpid(child, NULL, 0);
-    assert_int_equal(biz_hash_enter(shared, 1, 0, &place), APR_SUCCESS);
+    assert_int_equal(biz_hash_enter(shared, room_for(1), 0, &place), APR_SUCCESS);
     assert_int_equal(atomic_load(&shared->hash_owner[0]) & PID_MASK, getpid());
     biz_hash_leave(shared, place);
 }
@@ -274,7 +366,7 @@ static void a_waiter_notices_the_death(void **state)
     pid_t child = fork();
 
     if (child == 0) {
-        biz_hash_enter(shared, 1, 0, &place);
+        biz_hash_enter(shared, room_for(1), 0, &place);
         for (;;) {
             pause();
         }
@@ -283,7 +375,7 @@ static void a_waiter_notices_the_death(void **state)
     wait_for(&shared->hash_owner[0], (uint32_t)child);
     start = apr_time_now();
     assert_int_equal(pthread_create(&thread, NULL, reap_later, &child), 0);
-    assert_int_equal(biz_hash_enter(shared, 1, 10 * SECOND, &place), APR_SUCCESS);
+    assert_int_equal(biz_hash_enter(shared, room_for(1), 10 * SECOND, &place), APR_SUCCESS);
     assert_in_range(apr_time_now() - start, 90000, 5 * SECOND);
     pthread_join(thread, NULL);
     biz_hash_leave(shared, place);
@@ -298,7 +390,7 @@ static void *hash_often(void *data)
     for (int i = 0; i < 40; i++) {
         int place, now, top;
 
-        if (biz_hash_enter(shared, 3, 20 * SECOND, &place) != APR_SUCCESS) {
+        if (biz_hash_enter(shared, room_for(3), 20 * SECOND, &place) != APR_SUCCESS) {
             atomic_store(most, 1000);
             return NULL;
         }
@@ -357,8 +449,11 @@ int main(void)
         SHARED_TEST(threads_write_it_once),
         SHARED_TEST(places_are_taken_and_given_back),
         SHARED_TEST(a_place_of_another_is_not_given_back),
-        SHARED_TEST(numbers_out_of_range_are_bounded),
-        SHARED_TEST(the_queue_is_four_times_the_places),
+        SHARED_TEST(a_room_fits_the_machine_and_its_workers),
+        SHARED_TEST(the_queue_has_an_end),
+        SHARED_TEST(a_process_waits_with_a_part_of_its_workers),
+        SHARED_TEST(who_died_in_the_queue_holds_nobody_up),
+        SHARED_TEST(who_comes_first_is_served_first),
         SHARED_TEST(dead_waiters_leave_the_queue),
         SHARED_TEST(the_place_of_a_killed_process_is_used_again),
         SHARED_TEST(a_number_that_is_used_again_holds_no_place),

@@ -150,7 +150,10 @@ static int group_setup(void **state)
     settings.secrets = apr_table_make(pool, 1);
     settings.require_mfa = apr_array_make(pool, 1, sizeof(const char *));
     settings.origins = apr_array_make(pool, 1, sizeof(const char *));
-    env = (biz_env){.settings = &settings, .keys = &keys, .shared = &shared, .hash_places = 2};
+    env = (biz_env){.settings = &settings,
+                    .keys = &keys,
+                    .shared = &shared,
+                    .hash_room = biz_hash_room_of(2, 25, 4)};
     env.seen = apr_pcalloc(pool, (size_t)SEEN_SLOTS * SEEN_SLOT_BYTES);
     assert_int_equal(
         store_open(&env.store, apr_psprintf(pool, "sqlite:%s/s.db", folder), &options, pool, &why),
