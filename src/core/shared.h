@@ -62,7 +62,7 @@ int biz_minute_of(_Atomic int64_t *written, _Atomic uint64_t *suppressed, uint64
 /* One of `n` places, words that hold 0 or who has the place: a process by its number and the time
  * when it began. -1 where all are taken. Places of killed processes are found and used again, also
  * where another process has got the number since. */
-int biz_place_take(_Atomic uint32_t *owner, int n);
+int biz_place_take(_Atomic uint32_t *words, int n);
 void biz_place_leave(_Atomic uint32_t *owner);
 
 /* How many password hashes are made at once, one a processor; how many requests wait for a place:
