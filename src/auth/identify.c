@@ -34,8 +34,9 @@ static biz_code load(biz_req *req, biz_reply *reply, const char *session_id, con
         return biz_fail(reply, BIZ_TOKEN_REVOKED, NULL, NULL);
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
+    /* Expired or not: an access token alone does not bring the session back. */
     if ((user_id != NULL && strcmp(user_id, store_doc_id(user)) != 0) ||
-        !session_is_alive(session, user, req->now))
+        session_must_live(req, reply, session, user) != BIZ_OK)
         return biz_fail(reply, BIZ_TOKEN_REVOKED, NULL, NULL);
     req->user = user;
     req->session = session;

@@ -38,12 +38,16 @@ static int is_of_epoch(const store_doc *session, const store_doc *user)
             apr_atoi64(kept + len + 1) == epoch);
 }
 
-int session_is_alive(const store_doc *session, const store_doc *user, apr_time_t now)
+biz_code session_must_live(const biz_req *req, biz_reply *reply, const store_doc *session,
+                           const store_doc *user)
 {
-    return store_is_null(session, SESSION_REVOKED_AT) &&
-           store_time(session, SESSION_EXPIRES_AT) > now &&
-           store_time(session, SESSION_IDLE_EXPIRES_AT) > now && is_of_epoch(session, user) &&
-           !store_bool(user, USER_DISABLED);
+    if (!store_is_null(session, SESSION_REVOKED_AT) || !is_of_epoch(session, user) ||
+        store_bool(user, USER_DISABLED))
+        return biz_fail(reply, BIZ_TOKEN_REVOKED, NULL, NULL);
+    if (store_time(session, SESSION_EXPIRES_AT) <= req->now ||
+        store_time(session, SESSION_IDLE_EXPIRES_AT) <= req->now)
+        return biz_fail(reply, BIZ_TOKEN_EXPIRED, NULL, NULL);
+    return BIZ_OK;
 }
 
 static biz_code give_tokens(biz_req *req, biz_reply *reply, const store_doc *user,
@@ -236,13 +240,7 @@ static biz_code load(biz_req *req, biz_reply *reply, const char *session_id, sto
         return biz_fail(reply, BIZ_TOKEN_REVOKED, NULL, NULL);
     if (status != APR_SUCCESS)
         return biz_fail_store(req, reply, status);
-    if (session_is_alive(*session, *user, req->now))
-        return BIZ_OK;
-    if (store_is_null(*session, SESSION_REVOKED_AT) &&
-        store_int(*session, SESSION_EPOCH) == store_int(*user, USER_SESSION_EPOCH) &&
-        !store_bool(*user, USER_DISABLED))
-        return biz_fail(reply, BIZ_TOKEN_EXPIRED, NULL, NULL);
-    return biz_fail(reply, BIZ_TOKEN_REVOKED, NULL, NULL);
+    return session_must_live(req, reply, *session, *user);
 }
 
 /* Just now by this clock, or by one that goes a little ahead: one that was set back for long does

@@ -25,7 +25,9 @@ apr_status_t session_load(const biz_req *req, const char *session_id, store_doc 
                           store_doc **user);
 /* What the user's document says of the one session that goes on in that epoch. */
 const char *session_kept(apr_pool_t *pool, const store_doc *session, int64_t epoch);
-/* 1 where the session may be used: not ended, not expired, of the user's present epoch. */
-int session_is_alive(const store_doc *session, const store_doc *user, apr_time_t now);
+/* Whether the session may be used: else TOKEN_REVOKED, where it was ended or its user is disabled,
+ * or TOKEN_EXPIRED. */
+biz_code session_must_live(const biz_req *req, biz_reply *reply, const store_doc *session,
+                           const store_doc *user);
 
 #endif

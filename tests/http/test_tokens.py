@@ -429,6 +429,20 @@ def test_sessions_end_by_themselves(server):
         assert person.me().status == 200
 
 
+def test_a_session_that_was_kept_ends_by_itself_too(server):
+    person = Person(server)
+    where = {"_id": claims_of(person.access)["sid"]}
+    epoch = row(server, "sessions", **where)["epoch"]
+    done = person.api.post("/auth/change-password", token=person.access, json={
+        "current_password": PASSWORD, "new_password": "Seven-otters-sing-41"})
+    assert done.status == 200
+    # As a worker leaves it that dies before the session has its new epoch, too.
+    change(server, "sessions", where, epoch=epoch)
+    assert person.me().status == 200
+    change(server, "sessions", where, expires_at=now_ms() - 1)
+    check_error(refresh(person.api, person.refresh_token), 401, "TOKEN_EXPIRED")
+
+
 # ---- keys ----
 
 def test_keys_are_rotated_without_signing_anybody_out(make_server):
