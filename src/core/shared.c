@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 #endif
 
+#include "str.h"
 #include "time.h"
 
 enum {
@@ -166,18 +167,13 @@ static void wake_one(biz_shared *shared)
 #endif
 }
 
-static int between(int least, int n, int most)
-{
-    return n < least ? least : n > most ? most : n;
-}
-
 biz_hash_room biz_hash_room_of(int processors, int threads, int processes)
 {
-    const int places = between(1, processors, BIZ_HASH_SLOTS);
-    const int waiters = between(1, places * WAITERS_A_PLACE, BIZ_HASH_WAIT);
+    const int places = biz_between(1, processors, BIZ_HASH_SLOTS);
+    const int waiters = biz_between(1, places * WAITERS_A_PLACE, BIZ_HASH_WAIT);
 
-    return (biz_hash_room){places, between(1, threads * processes * 2 / 3, waiters),
-                           between(1, threads * 2 / 3, waiters)};
+    return (biz_hash_room){places, biz_between(1, threads * processes * 2 / 3, waiters),
+                           biz_between(1, threads * 2 / 3, waiters)};
 }
 
 static int all_taken(_Atomic uint32_t *words, int n, int look_for_dead)
@@ -192,18 +188,6 @@ static int all_taken(_Atomic uint32_t *words, int n, int look_for_dead)
     return 1;
 }
 
-/* A flood asks this all the time: for dead ones once in CHECK_USEC. */
-int biz_hash_is_full(biz_shared *shared, const biz_hash_room *room)
-{
-    static _Atomic int64_t looked_at;
-    int64_t last = atomic_load(&looked_at), now = biz_steady_now();
-    int look_for_dead =
-        now - last >= CHECK_USEC && atomic_compare_exchange_strong(&looked_at, &last, now);
-
-    return all_taken(shared->hash_waiter, room->waiters, look_for_dead) &&
-           all_taken(shared->hash_owner, room->places, look_for_dead);
-}
-
 /* How many wait; of this process alone where `mine`. */
 static int waiting(biz_shared *shared, const biz_hash_room *room, int mine)
 {
@@ -216,6 +200,19 @@ static int waiting(biz_shared *shared, const biz_hash_room *room, int mine)
         n += mine ? owner == me : owner != 0;
     }
     return n;
+}
+
+/* A flood asks this all the time: for dead ones once in CHECK_USEC. */
+int biz_hash_is_full(biz_shared *shared, const biz_hash_room *room)
+{
+    static _Atomic int64_t looked_at;
+    int64_t last = atomic_load(&looked_at), now = biz_steady_now();
+    int look_for_dead =
+        now - last >= CHECK_USEC && atomic_compare_exchange_strong(&looked_at, &last, now);
+
+    return (waiting(shared, room, 1) >= room->waiters_here ||
+            all_taken(shared->hash_waiter, room->waiters, look_for_dead)) &&
+           all_taken(shared->hash_owner, room->places, look_for_dead);
 }
 
 /* A place in the queue; -1 where it is full, or this process has too many in it. */

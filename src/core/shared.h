@@ -79,8 +79,8 @@ biz_hash_room biz_hash_room_of(int processors, int threads, int processes);
 apr_status_t biz_hash_enter(biz_shared *shared, const biz_hash_room *room, apr_interval_time_t wait,
                             int *place);
 void biz_hash_leave(biz_shared *shared, int place);
-/* 1 while no place is free and as many wait as may: whoever comes now would be refused. What killed
- * processes hold is noticed within 50 ms. */
+/* 1 while no place is free and as many wait as may: whoever comes to this process now would be
+ * refused. What killed processes hold is noticed within 50 ms. */
 int biz_hash_is_full(biz_shared *shared, const biz_hash_room *room);
 
 #endif

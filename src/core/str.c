@@ -373,3 +373,8 @@ uint64_t biz_hash(const char *text)
     }
     return hash;
 }
+
+int biz_between(int least, int n, int most)
+{
+    return n < least ? least : n > most ? most : n;
+}

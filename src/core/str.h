@@ -51,4 +51,7 @@ uint64_t biz_hash(const char *text);
  * *out, or 0. */
 int biz_parse_int(const char *text, int64_t min, int64_t max, int64_t *out);
 
+/* `n`, or the bound that it is beyond. */
+int biz_between(int least, int n, int most);
+
 #endif

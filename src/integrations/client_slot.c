@@ -7,6 +7,7 @@
 #include <apr_strings.h>
 
 #include "core/crypto.h"
+#include "core/str.h"
 #include "core/time.h"
 #include "core/valid.h"
 #include "registry.h"
@@ -156,18 +157,13 @@ clients *clients_new(apr_pool_t *pool, const biz_settings *settings, const char 
     return c;
 }
 
-static int between(int least, int n, int most)
-{
-    return n < least ? least : n > most ? most : n;
-}
-
 void clients_set_workers(clients *c, int threads, int processes)
 {
     int workers = threads * processes;
 
-    c->places = between(LEAST_PLACES, workers / 4, CLIENT_PLACES);
-    c->places_all = between(LEAST_PLACES, workers / 2, CLIENT_PLACES_ALL);
-    c->places_here = between(1, threads / 2, threads);
+    c->places = biz_between(LEAST_PLACES, workers / 4, CLIENT_PLACES);
+    c->places_all = biz_between(LEAST_PLACES, workers / 2, CLIENT_PLACES_ALL);
+    c->places_here = biz_between(1, threads / 2, threads);
 }
 
 const char *client_base(const clients *c, client_host host)

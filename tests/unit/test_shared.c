@@ -216,7 +216,9 @@ static void a_process_waits_with_a_part_of_its_workers(void **state)
     assert_int_equal(biz_hash_enter(shared, &room, 0, &place), APR_SUCCESS);
     atomic_store(&shared->hash_waiter[0], atomic_load(&shared->hash_owner[0]));
     assert_int_equal(biz_hash_enter(shared, &room, 2000, &place), APR_TIMEUP);
+    assert_false(biz_hash_is_full(shared, &room));
     atomic_store(&shared->hash_waiter[1], atomic_load(&shared->hash_owner[0]));
+    assert_true(biz_hash_is_full(shared, &room));
     assert_int_equal(biz_hash_enter(shared, &room, 2000, &place), APR_EAGAIN);
     assert_int_equal(words_in_use(shared->hash_waiter, BIZ_HASH_WAIT),
                      2); /* its own is given back */
