@@ -18,6 +18,7 @@ import pytest
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "lib")]
+import driver  # noqa: E402
 import mongod  # noqa: E402
 import schema  # noqa: E402
 import terminal  # noqa: E402
@@ -38,7 +39,8 @@ needs_mongo = pytest.mark.skipif(mongod.LEFT_OUT, reason="left out: BIZAPI_NO_MO
 
 
 def environment(env=None):
-    return {**{k: v for k, v in os.environ.items() if not k.startswith("BIZAPI")}, **(env or {})}
+    clean = {k: v for k, v in driver.environment().items() if not k.startswith("BIZAPI")}
+    return {**clean, **(env or {})}
 
 
 def ctl(*args, expect=OK, env=None):

@@ -20,7 +20,7 @@ import pytest
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "lib")]
 import mongod  # noqa: E402
-from driver import build  # noqa: E402
+from driver import build, environment  # noqa: E402
 from mongo_proxy import Proxy  # noqa: E402
 
 WAITS = "for servers that are frozen, dead or slow"
@@ -42,7 +42,7 @@ def program(tmp_path_factory):
 class Driver:
     def __init__(self, program, uri):
         self.process = subprocess.Popen([program, uri], stdin=subprocess.PIPE, text=True,
-                                        stdout=subprocess.PIPE)
+                                        stdout=subprocess.PIPE, env=environment())
         self.lines, self.log = queue.Queue(), []
         self.reader = threading.Thread(target=self.read, daemon=True)
         self.reader.start()
@@ -718,7 +718,8 @@ def test_two_of_three_are_gone(three, drive):
 def test_a_wrong_uri_shows_no_password(program):
     for uri in ("mongodb://user:s3cr/et@@host/db", "mongodb://user:s3cret@host:99999/",
                 "mongodb://user:s3cret@host/?socketTimeoutMS=s3cret", "mongodb://h/s3cret$db"):
-        done = subprocess.run([program, uri], stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        done = subprocess.run([program, uri], stdin=subprocess.DEVNULL, capture_output=True, text=True,
+                              env=environment())
         text = done.stdout + done.stderr
         assert "s3cr" not in text
         assert done.returncode == 1 and "mongodb://" in text or "database" in text, text

@@ -33,7 +33,7 @@ def run(program, world):
 
     def run_(*arguments, key=KEY, log=()):
         done = subprocess.run([program, world.stripe.url, key, *arguments], capture_output=True,
-                              text=True, timeout=60)
+                              text=True, timeout=60, env=driver.environment())
         assert done.returncode == 0, done
         assert providers.MARK not in done.stdout + done.stderr, "a key was shown"
         for number in log:

@@ -12,6 +12,7 @@ import termios
 import time
 
 from harness import BUILD
+from driver import environment  # in tests/lib, which harness.py has added to the path
 
 CTL = BUILD / "bizapictl"
 PASSWORD = "correct horse battery staple"
@@ -34,7 +35,7 @@ class Result:
 
 def run(*args, stdin="", env=None, cwd=None, program=CTL, **more):
     """Without a controlling terminal, so that nothing can be asked."""
-    clean = {k: v for k, v in os.environ.items() if not k.startswith("BIZAPI")}
+    clean = {k: v for k, v in environment().items() if not k.startswith("BIZAPI")}
     done = subprocess.run([str(program), *map(str, args)], input=stdin, text=True, timeout=60,
                           capture_output=True, env={**clean, **(env or {})}, cwd=cwd,
                           start_new_session=True, **more)

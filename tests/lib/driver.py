@@ -20,7 +20,17 @@ def build(source, out):
                     *os.environ.get("BIZ_CFLAGS", "").split(),  # what a sanitizer wants
                     *words("apr-1-config", "--includes", "--cppflags"),
                     *words("apu-1-config", "--includes"), "-o", out, source,
-                    BUILD / "libbizapi.a", *words("pkg-config", "--libs", *libraries.split()),
+                    *BUILD.glob("pools.o"), BUILD / "libbizapi.a",
+                    *words("pkg-config", "--libs", *libraries.split()),
                     *words("apr-1-config", "--link-ld", "--libs"),
                     *words("apu-1-config", "--link-ld"), "-lm", "-lpthread"], check=True)
     return out
+
+
+def environment():
+    """For what build() made, and for bizapictl: AddressSanitizer is as strict with them as tests/run
+    is with the other programs."""
+    env = dict(os.environ)
+    if "ASAN_OPTIONS" in env:
+        env["ASAN_OPTIONS"] += ":detect_leaks=1:strict_string_checks=1"
+    return env
