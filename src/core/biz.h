@@ -170,7 +170,7 @@ typedef struct biz_route {
     uint64_t fails; /* the codes that its handler adds to those that follow from the rest */
 } biz_route;
 
-enum { BIZ_ROUTES_MOST = 256 };
+enum { BIZ_ROUTES_MOST = 256 };      /* with the one that ends it */
 extern const biz_route biz_routes[]; /* src/routes.c; a NULL method ends it */
 
 /* The route for method and path, and `params` gets the values of {…} under their names; HEAD finds

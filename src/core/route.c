@@ -19,6 +19,11 @@ static void hash_routes(void)
         hashes[i] = biz_hash(biz_routes[i].path);
 }
 
+static int is_at(size_t i, uint64_t hash, const char *path)
+{
+    return hashes[i] == hash && !strcmp(biz_routes[i].path, path);
+}
+
 /* 1 where `path` fits `pattern`; the texts under {name} go into params (which may be NULL). */
 static int path_fits(apr_pool_t *pool, const char *pattern, const char *path, apr_table_t *params)
 {
@@ -53,14 +58,12 @@ const biz_route *biz_route_find(apr_pool_t *pool, const char *method, const char
 
     pthread_once(&once, hash_routes);
     /* "/integrations/status" is no "/integrations/{name}". */
-    while (biz_routes[first].method != NULL &&
-           (hashes[first] != hash || strcmp(biz_routes[first].path, path) != 0))
+    while (biz_routes[first].method != NULL && !is_at(first, hash, path))
         first++;
     literal = biz_routes[first].method != NULL;
     *allow = NULL;
     for (i = literal ? first : 0; (route = &biz_routes[i])->method != NULL; i++) {
-        if (literal ? hashes[i] != hash || strcmp(route->path, path) != 0
-                    : !path_fits(pool, route->path, path, NULL))
+        if (literal ? !is_at(i, hash, path) : !path_fits(pool, route->path, path, NULL))
             continue;
         if (!strcmp(route->method, asked)) {
             if (params != NULL && !literal)

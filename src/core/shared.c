@@ -210,9 +210,9 @@ int biz_hash_is_full(biz_shared *shared, const biz_hash_room *room)
     int look_for_dead =
         now - last >= CHECK_USEC && atomic_compare_exchange_strong(&looked_at, &last, now);
 
-    return (waiting(shared, room, 1) >= room->waiters_here ||
-            all_taken(shared->hash_waiter, room->waiters, look_for_dead)) &&
-           all_taken(shared->hash_owner, room->places, look_for_dead);
+    return all_taken(shared->hash_owner, room->places, look_for_dead) &&
+           (waiting(shared, room, 1) >= room->waiters_here ||
+            all_taken(shared->hash_waiter, room->waiters, look_for_dead));
 }
 
 /* A place in the queue; -1 where it is full, or this process has too many in it. */

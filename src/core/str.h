@@ -43,8 +43,8 @@ const char *biz_mask_email(apr_pool_t *pool, const char *email);
 /* The text with each word that holds an '@' covered: servers like to quote addresses. */
 const char *biz_without_addresses(apr_pool_t *pool, const char *text);
 
-/* FNV-1a, 64 bits, for looking up texts that no stranger chooses: whoever does could make them all
- * collide. */
+/* FNV-1a, 64 bits, for finding a text among those that the program itself has: whoever chose these
+ * could make them all collide. */
 uint64_t biz_hash(const char *text);
 
 /* Strict decimal, whole text, within [min, max]; no '+', no leading zeros, no white space. 1 and
