@@ -159,6 +159,42 @@ class NoDelay(SyncBackend):
         return stream
 
 
+class Connections(httpx.BaseTransport):
+    """Requests that may be sent twice (RFC 9110 section 9.2.2) go over kept connections, others each
+    over one of its own: the event MPM closes idle connections as soon as its workers are all busy,
+    also while a request is on its way. One that is lost so is sent once more."""
+
+    def __init__(self, http2, verify):
+        verify = httpx.create_ssl_context(verify=verify, trust_env=False, http2=http2)
+        # A kept connection is left before the server closes it (KeepAliveTimeout 5).
+        self.kept, self.own = (
+            httpx.HTTPTransport(verify=verify, trust_env=False, http2=http2, http1=not http2,
+                                limits=httpx.Limits(max_connections=100, keepalive_expiry=3,
+                                                    max_keepalive_connections=keep))
+            for keep in (20, 0))
+        self.used = False
+        for transport in (self.kept, self.own):
+            transport._pool._network_backend = NoDelay()
+        if http2:  # one connection, many streams
+            self.own = self.kept
+
+    def handle_request(self, request):
+        if request.method in ("POST", "PATCH"):
+            return self.own.handle_request(request)
+        used, self.used = self.used, True
+        try:
+            return self.kept.handle_request(request)
+        except httpx.RemoteProtocolError as e:
+            # One that was reset is none of these: an answer may be lost.
+            if not used or "without sending a response" not in str(e):
+                raise
+            return self.own.handle_request(request)
+
+    def close(self):
+        self.kept.close()
+        self.own.close()
+
+
 class Api:
     """A client with one address. Paths are under /api/v1 unless `raw_path` is used."""
 
@@ -168,14 +204,9 @@ class Api:
         self.server, self.ip, self.host = server, ip or new_ip(), host
         self.undocumented = undocumented
         base = f"https://localhost:{server.https_port}" if https else server.url
-        # A kept connection is left before the server closes it (KeepAliveTimeout 5).
-        self.http = httpx.Client(base_url=base, trust_env=False, timeout=30 * PATIENCE, http2=http2,
-                                 http1=not http2, limits=httpx.Limits(
-                                     max_connections=100, max_keepalive_connections=20,
-                                     keepalive_expiry=3),
-                                 verify=str(server.root / "tls.crt") if https else False)
-        self.http._transport._pool._network_backend = NoDelay()
-        self.used = False
+        self.http = httpx.Client(base_url=base, trust_env=False, timeout=30 * PATIENCE,
+                                 transport=Connections(http2, str(server.root / "tls.crt")
+                                                       if https else False))
 
     def request(self, method, path, *, json=_GONE, body=None, token=None, origin=None, ip=None,
                 headers=None, params=None, raw_path=False, undocumented=False):
@@ -191,8 +222,8 @@ class Api:
         if origin:
             sent["Origin"] = origin
         sent.update(headers or {})
-        answer = Answer(self._send(method, path if raw_path else PREFIX + path,
-                                   content=body, headers=sent, params=params))
+        answer = Answer(self.http.request(method, path if raw_path else PREFIX + path,
+                                          content=body, headers=sent, params=params))
         leaked = leaks.in_answer(answer, self.server.configured)
         assert not leaked, f"secrets in the answer to {method} {path}: {leaked}"
         for text in (body if isinstance(body, bytes) else b"", answer.body):
@@ -201,20 +232,6 @@ class Api:
         if not (raw_path or undocumented or self.undocumented):
             document.check(method, path, answer)
         return answer
-
-    def _send(self, *arguments, **more):
-        """Once more where a connection from before was closed while the request was on its way, and
-        asking twice does nothing twice (RFC 9110 section 9.2.2): the event MPM closes idle ones as
-        soon as its workers are all busy. Those that are closed already httpx sees by itself. A
-        connection that was reset is none of these: an answer may be lost."""
-        used, self.used = self.used, True
-        try:
-            return self.http.request(*arguments, **more)
-        except httpx.RemoteProtocolError as e:
-            if not used or arguments[0] in ("POST", "PATCH") or (
-                    "without sending a response" not in str(e)):
-                raise
-            return self.http.request(*arguments, **more)
 
     def get(self, path, **more):
         return self.request("GET", path, **more)
