@@ -13,7 +13,7 @@
 
 enum {
     BIZ_SHARED_MAGIC =
-        0x42495a36,      /* changes with the layout: a new module never reads an old one */
+        0x42495a37,      /* changes with the layout: a new module never reads an old one */
     BIZ_HASH_SLOTS = 64, /* upper bound of password hashes at once, one a processor is used */
     BIZ_HASH_WAIT = 256  /* upper bound of requests that wait for one */
 };
@@ -28,6 +28,7 @@ typedef enum {
     BIZ_MINUTE_WEBHOOK,
     BIZ_MINUTE_STRIPE_MISTAKE,
     BIZ_MINUTE_GOOGLE_MISTAKE,
+    BIZ_MINUTE_VOICE_FOLDER,
     BIZ_MINUTE_REDIS_DOWN,
     BIZ_MINUTE_LIMITED, /* one for each of 16 rules, by rule id */
     BIZ_MINUTE_LIMITED_LAST = BIZ_MINUTE_LIMITED + 15,

@@ -57,10 +57,12 @@ static int read_file(apr_pool_t *pool, const char *path, const char **audio, siz
 }
 
 /* What cannot be kept is spoken again next time. */
-static void write_file(apr_pool_t *pool, const char *path, const char *audio, size_t len)
+static void write_file(const biz_env *env, apr_pool_t *pool, const char *path, const char *audio,
+                       size_t len)
 {
     const char *part = apr_pstrcat(pool, path, ".", biz_new_id(pool, "tmp"), NULL);
     apr_file_t *file;
+    uint64_t held;
     apr_status_t status = apr_file_open(&file, part, APR_WRITE | APR_CREATE | APR_EXCL | APR_BINARY,
                                         APR_FPROT_UREAD | APR_FPROT_UWRITE, pool);
 
@@ -72,11 +74,11 @@ static void write_file(apr_pool_t *pool, const char *path, const char *audio, si
         if (status != APR_SUCCESS)
             apr_file_remove(part, pool);
     }
-    if (status != APR_SUCCESS)
+    if (status != APR_SUCCESS && biz_minute(env->shared, BIZ_MINUTE_VOICE_FOLDER, &held))
         biz_log(BIZ_LOG_WARN, status,
-                BZ(0812) "spoken texts cannot be kept in %s; each is paid "
-                         "for again",
-                path);
+                BZ(0812) "spoken texts cannot be kept in %s; each is paid for again (%lu more since "
+                         "the last such line)",
+                voice_folder(pool, env->settings), (unsigned long)held);
 }
 
 void voice_sweep(apr_pool_t *pool, const biz_settings *settings, apr_time_t now)
@@ -185,6 +187,6 @@ voice_result voice_speak(const biz_env *env, apr_pool_t *pool, const char *text,
         return result;
     *audio = answer->body;
     *len = answer->body_len;
-    write_file(pool, path, answer->body, answer->body_len);
+    write_file(env, pool, path, answer->body, answer->body_len);
     return VOICE_READY;
 }

@@ -450,6 +450,21 @@ def test_a_text_is_read_and_paid_for_once(full, world):
     assert all(p.stat().st_mode & 0o077 == 0 for p in kept)
 
 
+@pytest.mark.bz("BZ0812")
+def test_a_folder_that_keeps_no_text_costs_and_is_told_once(make_server, world):
+    server = with_services(make_server, world, "elevenlabs")
+    staff = Admin(server, "staff")
+    folder = server.state / "voice"
+    if folder.exists():
+        folder.rmdir()
+    folder.write_text("no folder")
+    for n in range(1, 4):
+        answer = staff.api.post("/admin/voice", token=staff.access, json={"text": "Hello"})
+        assert answer.status == 200 and answer.body == providers.MP3
+        assert len(world.elevenlabs.requests) == n
+    assert server.log_text().count("BZ0812") == 1
+
+
 @pytest.mark.parametrize("voice", ["../../etc/passwd", "a b", "a/b", "ä", "a?b", "a%2fb"])
 def test_what_is_no_voice_is_not_asked_for(full, world, voice):
     staff = Admin(full, "staff")
