@@ -1,6 +1,7 @@
 /* mongo_call.c: one call of the store on MongoDB: a client from the pool, the breaker before it,
  * and the meaning of what went wrong. Used by mongo.c and mongo_schema.c alone. The pool is made by
- * the first call of the process, so never before the fork.
+ * the first call of the process, so never before the fork, and anew where the library has struck
+ * off all servers.
  *
  * The breaker opens when no server was found or after three calls in a row without an answer. From
  * then on calls are refused at once; one each half second, and one at a time, asks the server and
@@ -17,6 +18,79 @@ enum {
     BAD_VALUE = 2,         /* a sum beyond 64 bits */
     REFUSED_US = 1000000   /* a schema that was refused is looked at again after this */
 };
+
+/* ---- the clients ---- */
+
+static void on_found(const mongoc_apm_server_opening_t *event)
+{
+    mongo_clients *clients = mongoc_apm_server_opening_get_context(event);
+
+    __atomic_add_fetch(&clients->found, 1, __ATOMIC_SEQ_CST);
+}
+
+static void on_struck(const mongoc_apm_server_closed_t *event)
+{
+    mongo_clients *clients = mongoc_apm_server_closed_get_context(event);
+
+    __atomic_add_fetch(&clients->struck, 1, __ATOMIC_SEQ_CST);
+}
+
+/* 1 where no server is left that they look at. */
+static int are_lost(const mongo_clients *clients)
+{
+    int struck = __atomic_load_n(&clients->struck, __ATOMIC_SEQ_CST);
+
+    return struck > 0 && struck == __atomic_load_n(&clients->found, __ATOMIC_SEQ_CST);
+}
+
+static mongo_clients *new_clients(mongo *m, bson_error_t *error)
+{
+    /* For mongodb+srv:// this asks the name server. */
+    mongoc_client_pool_t *pool = mongoc_client_pool_new_with_error(m->uri, error);
+    mongoc_apm_callbacks_t *events;
+    mongo_clients *clients;
+
+    if (!pool) {
+        return NULL;
+    }
+    clients = bson_malloc0(sizeof(*clients));
+    clients->pool = pool;
+    clients->holders = 1;
+    events = mongoc_apm_callbacks_new();
+    mongoc_apm_set_server_opening_cb(events, on_found);
+    mongoc_apm_set_server_closed_cb(events, on_struck);
+    mongoc_client_pool_set_apm_callbacks(pool, events, clients);
+    mongoc_apm_callbacks_destroy(events);
+    mongoc_client_pool_set_error_api(pool, MONGOC_ERROR_API_VERSION_2);
+    return clients;
+}
+
+void mongo_let_go(mongo *m, mongo_clients *clients)
+{
+    mongoc_client_t *client;
+    int left;
+
+    pthread_mutex_lock(&m->lock);
+    left = --clients->holders;
+    pthread_mutex_unlock(&m->lock);
+    if (left > 0) {
+        return;
+    }
+    if (are_lost(clients) && (client = mongoc_client_pool_pop(clients->pool)) != NULL) {
+        /* Forgets the sessions: to tell a server of their end, the library would wait for one. */
+        mongoc_client_reset(client);
+        mongoc_client_pool_push(clients->pool, client);
+    }
+    mongoc_client_pool_destroy(clients->pool);
+    bson_free(clients);
+}
+
+/* Called with the lock. */
+static void hold(mongo_call *call)
+{
+    call->clients = call->m->clients;
+    call->clients->holders++;
+}
 
 /* ---- the breaker ---- */
 
@@ -183,7 +257,9 @@ static void tell_operator(mongo_call *call)
     } else if (mongo_say(call->m, BIZ_LOG_WARN,
                          BZ(0240) "the store does not answer: %s; calls are answered 'unavailable' "
                                   "until it does, tried again twice a second",
-                         e->message)) {
+                         call->clients && are_lost(call->clients)
+                             ? "none of the servers is a member of the replica set"
+                             : e->message)) {
         pthread_mutex_lock(&call->m->lock);
         call->m->told = 1;
         pthread_mutex_unlock(&call->m->lock);
@@ -203,7 +279,7 @@ bson_t *mongo_fresh_reply(mongo_call *call)
 
 static apr_status_t borrow(mongo_call *call)
 {
-    call->client = mongoc_client_pool_pop(call->m->clients);
+    call->client = mongoc_client_pool_pop(call->clients->pool);
     if (call->client) {
         return APR_SUCCESS;
     }
@@ -234,21 +310,22 @@ static apr_status_t probe(mongo_call *call)
 static apr_status_t make_clients(mongo_call *call)
 {
     mongo *m = call->m;
-    mongoc_client_pool_t *clients;
+    mongo_clients *lost = m->clients && are_lost(m->clients) ? m->clients : NULL, *made = NULL;
 
-    if (m->clients) {
-        return APR_SUCCESS;
+    if (!m->clients || lost) {
+        made = new_clients(m, &call->error);
+        if (!made) {
+            call->trouble = TROUBLE_NOBODY;
+            return STORE_EUNAVAIL;
+        }
     }
-    /* For mongodb+srv:// this asks the name server. */
-    clients = mongoc_client_pool_new_with_error(m->uri, &call->error);
-    if (!clients) {
-        call->trouble = TROUBLE_NOBODY;
-        return STORE_EUNAVAIL;
-    }
-    mongoc_client_pool_set_error_api(clients, MONGOC_ERROR_API_VERSION_2);
     pthread_mutex_lock(&m->lock);
-    m->clients = clients;
+    m->clients = made ? made : m->clients;
+    hold(call);
     pthread_mutex_unlock(&m->lock);
+    if (lost) {
+        mongo_let_go(m, lost);
+    }
     return APR_SUCCESS;
 }
 
@@ -272,7 +349,7 @@ static apr_status_t prepare(mongo_call *call)
     }
     pthread_mutex_lock(&m->lock);
     m->preparing = 0;
-    __atomic_store_n(&m->ready, rv == APR_SUCCESS, __ATOMIC_RELEASE);
+    m->ready = rv == APR_SUCCESS;
     m->refused = rv;
     m->refused_until = rv != APR_SUCCESS && call->trouble == TROUBLE_NONE
                            ? bson_get_monotonic_time() + REFUSED_US
@@ -290,7 +367,8 @@ static apr_status_t wait_for_turn(mongo_call *call, int *mine)
     struct timespec at = {.tv_sec = until / 1000000, .tv_nsec = until % 1000000 * 1000};
 
     *mine = 0;
-    while (!m->ready) {
+    while (!m->ready || are_lost(m->clients)) {
+        m->ready = 0;
         if (m->open && !call->probe) {
             return STORE_EUNAVAIL;
         }
@@ -310,14 +388,15 @@ static apr_status_t wait_for_turn(mongo_call *call, int *mine)
 
 static apr_status_t get_ready(mongo_call *call)
 {
-    apr_status_t rv = APR_SUCCESS;
-    int mine = 0;
+    apr_status_t rv;
+    int mine;
 
-    if (!__atomic_load_n(&call->m->ready, __ATOMIC_ACQUIRE)) {
-        pthread_mutex_lock(&call->m->lock);
-        rv = wait_for_turn(call, &mine);
-        pthread_mutex_unlock(&call->m->lock);
+    pthread_mutex_lock(&call->m->lock);
+    rv = wait_for_turn(call, &mine);
+    if (rv == APR_SUCCESS && !mine) {
+        hold(call);
     }
+    pthread_mutex_unlock(&call->m->lock);
     if (rv == APR_SUCCESS && mine) {
         return prepare(call);
     }
@@ -403,7 +482,10 @@ apr_status_t mongo_end(mongo_call *call, apr_status_t status)
     if (call->client && call->slow) {
         mongoc_client_destroy(call->client);
     } else if (call->client) {
-        mongoc_client_pool_push(call->m->clients, call->client);
+        mongoc_client_pool_push(call->clients->pool, call->client);
+    }
+    if (call->clients) {
+        mongo_let_go(call->m, call->clients);
     }
     bson_destroy(call->reply);
     bson_free(call->reply);

@@ -172,7 +172,7 @@ static apr_status_t close_store(void *data)
     mongo *m = data;
 
     if (m->clients && m->pid == getpid()) {
-        mongoc_client_pool_destroy(m->clients);
+        mongo_let_go(m, m->clients);
     }
     mongoc_write_concern_destroy(m->relaxed);
     mongoc_uri_destroy(m->uri);

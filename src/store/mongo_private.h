@@ -20,6 +20,16 @@ typedef struct {
     int bound;  /* what a call is promised to stay under */
 } mongo_times;
 
+/* The clients of a process, made from the URI by the first call. The library looks no more at a
+ * server that is no member of the replica set; after the last one it will never find any, also when
+ * the server has become a member. Then the next call makes new ones, and the last call that has one
+ * of these ends them. */
+typedef struct {
+    mongoc_client_pool_t *pool;
+    int holders;       /* calls that have one, and the store while it gives them out */
+    int found, struck; /* servers that the library began and ceased to look at; atomic */
+} mongo_clients;
+
 typedef struct {
     store *s;
     mongoc_uri_t *uri;
@@ -27,10 +37,10 @@ typedef struct {
     mongo_times times;
     mongoc_write_concern_t *relaxed;
 
-    pthread_mutex_t lock; /* all below */
-    pthread_cond_t turn;  /* `preparing` or `ready` has changed */
-    pid_t pid;            /* whose clients these are */
-    mongoc_client_pool_t *clients;
+    pthread_mutex_t lock;   /* all below */
+    pthread_cond_t turn;    /* `preparing` or `ready` has changed */
+    pid_t pid;              /* whose clients these are */
+    mongo_clients *clients; /* and the number of their holders */
     int ready, preparing;
     int indexed;          /* collections whose indexes were looked at; of who prepares */
     apr_status_t refused; /* of the schema, until `refused_until` */
@@ -53,6 +63,7 @@ enum { TROUBLE_NONE, TROUBLE_WIRE, TROUBLE_NOBODY };
 /* One call of the store: a client borrowed from the pool, and what became of it. */
 typedef struct {
     mongo *m;
+    mongo_clients *clients; /* of which `client` is one */
     mongoc_client_t *client;
     mongoc_collection_t *coll;
     bson_error_t error;
@@ -75,6 +86,8 @@ int mongo_say(mongo *m, biz_level level, const char *fmt, ...)
 
 /* ---- mongo_call.c: clients, the breaker, what goes wrong ---- */
 
+/* One holder less. */
+void mongo_let_go(mongo *m, mongo_clients *clients);
 /* Borrows a client, sees to indexes at first use. Refuses at once while the breaker is open.
  * Always followed by mongo_end(), whatever it answers. `coll` may be NULL. */
 apr_status_t mongo_begin(mongo_call *call, store *s, const store_coll *coll);

@@ -283,6 +283,54 @@ def test_not_primary_for_a_while(replica_set, drive):
     audit(replica_set, sum(done, []))
 
 
+@pytest.fixture
+def no_member(replica_set):
+    """Starts the server anew, as no member of its replica set or as one."""
+    def start(standalone):
+        replica_set.kill()
+        replica_set.standalone = standalone
+        replica_set.start()
+    yield functools.partial(start, True), functools.partial(start, False)
+    if replica_set.standalone:
+        replica_set.kill()
+        replica_set.standalone = False
+
+
+def test_no_member_of_its_set_for_a_while(no_member, replica_set, drive):
+    """libmongoc looks no more at such a server. Who did not ask meanwhile does not notice."""
+    leave, rejoin = no_member
+    busy, idle = drive(replica_set.uri), drive(replica_set.uri)
+    for driver in (busy, idle):
+        driver.ok("ping")
+    leave()
+    end = time.monotonic() + 4
+    while time.monotonic() < end:
+        assert busy.ask("insert", "a@b.test").answer == "eunavail"
+        time.sleep(0.1)
+    assert "BZ0240" in busy.visible()[0] and "member of the replica set" in busy.visible()[0]
+    rejoin()
+    time.sleep(BACK_S)
+    for driver in (busy, idle):
+        done = driver.ask("insert", f"{driver.process.pid}@b.test")
+        assert done.answer == "ok" and done.ms < 1000, done
+        assert driver.close() < 2.5
+
+
+def test_no_member_of_its_set_under_load(no_member, replica_set, drive):
+    leave, rejoin = no_member
+    drivers = load_all(drive, replica_set.uri, 11)
+    time.sleep(1)
+    leave()
+    time.sleep(3)
+    rejoin()
+    up = time.monotonic()
+    done = [driver.loaded() for driver in drivers]
+    for driver, one in zip(drivers, done):
+        # Who tries when it joins waits for its 1.5 s, and the next tries half a second later.
+        assert driver.back_after(up, one) < BACK_S + 2
+    audit(replica_set, sum(done, []))
+
+
 @pytest.mark.parametrize("code", [91, 189, 10107, 11600, 11602])
 def test_state_change_is_retried_unseen(replica_set, drive, code):
     driver = drive(replica_set.uri)
