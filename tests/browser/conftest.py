@@ -8,7 +8,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 # pylint: disable=wrong-import-position,unused-import
 from served import (api, log_guard, make_server, module_server, pytest_configure,  # noqa: E402,F401
                     server)
-import harness  # noqa: E402
+from client import new_ip  # noqa: E402
 from playwright.sync_api import sync_playwright  # noqa: E402
 
 ARGUMENTS = ("--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
@@ -37,7 +37,7 @@ def open_page(chromium, server):
         context = chromium.new_context(
             base_url=server.url, viewport={"width": width, "height": 800},
             color_scheme="dark" if dark else "light", java_script_enabled=javascript,
-            extra_http_headers={"X-Forwarded-For": harness.new_ip()})
+            extra_http_headers={"X-Forwarded-For": new_ip()})
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(10000)

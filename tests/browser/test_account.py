@@ -6,7 +6,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from harness import new_ip
+from client import new_ip
 from kit import change, row
 from second import app_code, rewind
 from test_pages import CONTRAST

@@ -4,7 +4,10 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from harness import new_ip, text_of, token_of, unsubscribe_token, wait_until
+from client import new_ip
+from kit import unsubscribe_token
+from patience import wait_until
+from received import text_of, token_of
 
 SERVER = {"pages": True}
 PAGES = ("/", "/reset-password.html", "/verify-email.html", "/404.html", "/unsubscribe.html",

@@ -18,8 +18,10 @@ import pytest
 
 import driver
 import providers
-from harness import BUILD, new_ip, wait_until
+from client import new_ip
+from harness import BUILD
 from kit import Admin, Person, change, insert, now_ms, rows
+from patience import wait_until
 
 CONTRACTS = os.environ.get("BIZAPI_CONTRACTS")
 pytestmark = pytest.mark.skipif(not CONTRACTS, reason="left out: BIZAPI_CONTRACTS names no folder "

@@ -5,7 +5,7 @@ import time
 import pytest
 
 import providers
-from harness import new_ip
+from client import new_ip
 from kit import Person, change, insert, now_ms
 
 

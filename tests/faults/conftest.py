@@ -10,7 +10,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 # pylint: disable=wrong-import-position,unused-import
 from served import (api, log_guard, make_server, module_server, pytest_configure,  # noqa: E402,F401
                     server, smtp)
-from harness import wait_until  # noqa: E402
+from patience import wait_until  # noqa: E402
 
 
 # ---- servers that are not who they should be ----

@@ -12,8 +12,9 @@ import httpx
 import pytest
 
 import signed
-from harness import new_ip, wait_until
+from client import new_ip
 from kit import PASSWORD, Person, address, change, once, rows
+from patience import wait_until
 
 # BZ1003: of Stripe there is a secret for its events alone.
 MAY = ("AH00098", "AH00052", "AH00051", "exit signal", "BZ02", "BZ06", "AH00546", "BZ1003")

@@ -13,8 +13,9 @@ import time
 
 import pytest
 
-from harness import new_ip, wait_until
+from client import new_ip
 from kit import PASSWORD, Person, address, check_error, database, login, once, rows
+from patience import wait_until
 
 ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not ROOT, reason="mounts and limits of other processes need root")

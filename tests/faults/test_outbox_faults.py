@@ -12,9 +12,11 @@ import time
 import pytest
 
 import providers
-from harness import new_ip, token_of, wait_until
+from client import new_ip
 from kit import (OTHER_PASSWORD, PASSWORD, MailServer, Person, address, change, database, insert,
                  now_ms, row, rows)
+from patience import wait_until
+from received import token_of
 
 NUMBER = "+4930123456"
 SERVICES = ("twilio", "sendgrid", "firebase")

@@ -14,8 +14,9 @@ import pytest
 
 import providers
 from booked import ask, new_booking, salon, world  # noqa: F401
-from harness import BUILD, wait_until
+from harness import BUILD
 from kit import Admin, check_error, in_parallel
+from patience import wait_until
 
 ROOT = os.geteuid() == 0
 CTL = BUILD / "bizapictl"

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from booked import ask, new_booking, salon, world  # noqa: F401
-from harness import new_ip
+from client import new_ip
 from kit import Admin, check_error
 
 ALONE = "measures how fast other routes are while a provider hangs"

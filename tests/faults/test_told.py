@@ -12,10 +12,11 @@ import pytest
 sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent)]
 # pylint: disable=wrong-import-position
 import stored  # noqa: E402
-from harness import new_ip, wait_until  # noqa: E402
+from client import new_ip  # noqa: E402
 from kit import (OTHER_PASSWORD, PASSWORD, Admin, Person, Shim, login, once, row,  # noqa: E402
                  rows)
 from mongo_proxy import Proxy  # noqa: E402
+from patience import wait_until  # noqa: E402
 from second import Authenticator, set_up  # noqa: E402
 
 WAITS = "for new workers, and for the background job"

@@ -1,5 +1,5 @@
 """Holds answers against the API's own description of itself, GET /api/v1/openapi.json. Called by
-harness.Api for every answer under /api/v1: a status, a code or a member that is not in the document
+client.Api for every answer under /api/v1: a status, a code or a member that is not in the document
 fails the test that met it.
 
 The document lets members be added; here it is read strictly, so that none is added unseen."""

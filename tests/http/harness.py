@@ -1,4 +1,4 @@
-"""A real Apache for tests, in a private folder, and the tools around it.
+"""A real Apache for tests, in a private folder.
 
     SERVER = {"conf": "BizApiRateLimit /api/v1/auth/login 3/min"}   # optional, for the module
 
@@ -19,24 +19,16 @@ fails the test unless it was announced:
 `@pytest.mark.bz(number...)` must appear, `@pytest.mark.bz_may(number...)` may; AHnnnnn works alike,
 and so does any other piece of the line. `Server(may=(...))` announces for a server's whole life.
 
-Every answer to a request of Api is held against the API's own OpenAPI document (document.py), unless
-the request, or the Api, says `undocumented=True`; and every log of a server, and the pages of
-mod_status and mod_info at its end, are searched for the passwords and tokens that went in and out
-(leaks.py) when it closes.
+Who asks it is in client.py, the mails that it sends are read by received.py, and how long a test waits
+for anything is in patience.py. Every log of a server, and the pages of mod_status and mod_info at its
+end, are searched for the passwords and tokens that went in and out (leaks.py) when it closes.
 
 Environment: BIZ_BUILD (folder of mod_bizapi.so, default build/), BIZ_MPM (event, worker, prefork),
 BIZ_PRELOAD (LD_PRELOAD for the server: a sanitizer's runtime), BIZ_KEEP=1 (keep the folders),
 BIZ_STORE=mongodb (stored.py: on MongoDB, the tests of the files that look into the store).
 """
-import base64
-import email
-import email.policy
-import hashlib
-import hmac
 import html
 import http.client
-import itertools
-import json as jsonlib
 import os
 import pathlib
 import random
@@ -49,33 +41,22 @@ import subprocess
 import tempfile
 import time
 
-import httpx
 import pytest
-from httpcore.backends.sync import SyncBackend
 
-import document
 import leaks
 import stored
+from client import Api
+from patience import PATIENCE, wait_until
+from received import Mailbox
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("BIZ_BUILD") or REPO / "build").resolve()
-PREFIX = "/api/v1"
 
 # libmongoc counts in /dev/shm/mongoc-PID; a killed process leaves the file, and the next one with
 # its number would complain.
 os.environ["MONGOC_DISABLE_SHM"] = "1"
 
-# How much longer than without one a server under a sanitizer may take for anything.
-PATIENCE = 6 if os.environ.get("BIZ_PRELOAD") else 1
-_addresses = itertools.count(1)
 many_at_once = False  # this test asks more at once than a server has workers
-_GONE = object()
-
-
-def new_ip():
-    """A client address that no other test of this run uses (from the benchmark network)."""
-    n = next(_addresses)
-    return f"198.18.{n // 250 % 250}.{n % 250 + 1}"
 
 
 def free_port():
@@ -91,19 +72,6 @@ def free_port():
                 continue
 
 
-def wait_until(condition, timeout=10.0, what="the condition"):
-    """Calls condition() until it is true and gives its value back."""
-    timeout *= PATIENCE
-    end = time.monotonic() + timeout
-    while True:
-        value = condition()
-        if value:
-            return value
-        if time.monotonic() > end:
-            raise AssertionError(f"{what} did not come true within {timeout} s")
-        time.sleep(0.02)
-
-
 def apxs(name):
     tool = shutil.which("apxs") or shutil.which("apxs2") or "/usr/sbin/apxs"
     return subprocess.run([tool, "-q", name], capture_output=True, text=True,
@@ -112,214 +80,6 @@ def apxs(name):
 
 def httpd_binary():
     return f"{apxs('SBINDIR')}/{apxs('progname')}"
-
-
-class Answer:
-    """What came back. `json` is the whole body, `data` and `error` its parts, `code` error.code."""
-
-    def __init__(self, response):
-        self.response = response
-        self.status = response.status_code
-        self.headers = response.headers
-        self.body = response.content
-        self.text = response.text
-        self.http_version = response.http_version
-
-    @property
-    def json(self):
-        return jsonlib.loads(self.body)
-
-    @property
-    def data(self):
-        body = self.json
-        assert body["success"] is True, body
-        return body["data"]
-
-    @property
-    def error(self):
-        body = self.json
-        assert body["success"] is False, body
-        return body["error"]
-
-    @property
-    def code(self):
-        return self.error["code"]
-
-    def __repr__(self):
-        return f"<Answer {self.status} {self.text[:300]!r}>"
-
-
-class NoDelay(SyncBackend):
-    """Sends at once: else the kernel holds a body back for 40 ms, waiting for the server to confirm
-    the headers."""
-
-    def connect_tcp(self, *arguments, **more):
-        stream = super().connect_tcp(*arguments, **more)
-        stream.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return stream
-
-
-class Connections(httpx.BaseTransport):
-    """Requests that may be sent twice (RFC 9110 section 9.2.2) go over kept connections, others each
-    over one of its own: the event MPM closes idle connections as soon as its workers are all busy,
-    also while a request is on its way. One that is lost so is sent once more."""
-
-    def __init__(self, http2, verify):
-        verify = httpx.create_ssl_context(verify=verify, trust_env=False, http2=http2)
-        # A kept connection is left before the server closes it (KeepAliveTimeout 5).
-        self.kept, self.own = (
-            httpx.HTTPTransport(verify=verify, trust_env=False, http2=http2, http1=not http2,
-                                limits=httpx.Limits(max_connections=100, keepalive_expiry=3,
-                                                    max_keepalive_connections=keep))
-            for keep in (20, 0))
-        self.used = False
-        for transport in (self.kept, self.own):
-            transport._pool._network_backend = NoDelay()
-        if http2:  # one connection, many streams
-            self.own = self.kept
-
-    def handle_request(self, request):
-        if request.method in ("POST", "PATCH"):
-            return self.own.handle_request(request)
-        used, self.used = self.used, True
-        try:
-            return self.kept.handle_request(request)
-        except httpx.RemoteProtocolError as e:
-            # One that was reset is none of these: an answer may be lost.
-            if not used or "without sending a response" not in str(e):
-                raise
-            return self.own.handle_request(request)
-
-    def close(self):
-        self.kept.close()
-        self.own.close()
-
-
-class Api:
-    """A client with one address. Paths are under /api/v1 unless `raw_path` is used."""
-
-    def __init__(self, server, ip=None, https=False, http2=False, host=None, undocumented=False):
-        if http2:
-            server.must_speak_http2()
-        self.server, self.ip, self.host = server, ip or new_ip(), host
-        self.undocumented = undocumented
-        base = f"https://localhost:{server.https_port}" if https else server.url
-        self.http = httpx.Client(base_url=base, trust_env=False, timeout=30 * PATIENCE,
-                                 transport=Connections(http2, str(server.root / "tls.crt")
-                                                       if https else False))
-
-    def request(self, method, path, *, json=_GONE, body=None, token=None, origin=None, ip=None,
-                headers=None, params=None, raw_path=False, undocumented=False):
-        """`json` is sent as JSON, `body` as it is (give the Content-Type in headers)."""
-        sent = {"X-Forwarded-For": ip or self.ip}
-        if self.host:
-            sent["Host"] = f"{self.host}:{self.server.port}"
-        if json is not _GONE:
-            body = jsonlib.dumps(json).encode()
-            sent["Content-Type"] = "application/json"
-        if token:
-            sent["Authorization"] = f"Bearer {token}"
-        if origin:
-            sent["Origin"] = origin
-        sent.update(headers or {})
-        answer = Answer(self.http.request(method, path if raw_path else PREFIX + path,
-                                          content=body, headers=sent, params=params))
-        leaked = leaks.in_answer(answer, self.server.configured)
-        assert not leaked, f"secrets in the answer to {method} {path}: {leaked}"
-        for text in (body if isinstance(body, bytes) else b"", answer.body):
-            self.server.secrets |= leaks.in_bytes(text)
-        self.server.secrets.update(leaks.parts(token or ""))
-        if not (raw_path or undocumented or self.undocumented):
-            document.check(method, path, answer)
-        return answer
-
-    def get(self, path, **more):
-        return self.request("GET", path, **more)
-
-    def head(self, path, **more):
-        return self.request("HEAD", path, **more)
-
-    def post(self, path, **more):
-        return self.request("POST", path, **more)
-
-    def put(self, path, **more):
-        return self.request("PUT", path, **more)
-
-    def patch(self, path, **more):
-        return self.request("PATCH", path, **more)
-
-    def delete(self, path, **more):
-        return self.request("DELETE", path, **more)
-
-    def options(self, path, **more):
-        return self.request("OPTIONS", path, **more)
-
-    def page(self, path, **more):
-        """A path outside of /api/v1."""
-        return self.request("GET", path, raw_path=True, **more)
-
-
-def text_of(message):
-    """The plain part of a message."""
-    return message.get_body(("plain",)).get_content()
-
-
-def html_of(message):
-    return message.get_body(("html",)).get_content()
-
-
-def token_of(message, page=None):
-    """The token in the fragment of the link in a mail; `page`: of the link to that page."""
-    found = re.search(r"https?://\S*?" + re.escape(page or "") + r"\S*#token=([\w.~-]+)",
-                      text_of(message))
-    assert found, f"no link with a token in: {text_of(message)!r}"
-    return found.group(1)
-
-
-def unsubscribe_token(server, address):
-    """As it stands in a message to the address: made from the keys of the server."""
-    id_ = stored.rows(server, "consents", address=address)[0]["_id"]
-    master = bytes.fromhex((server.state / "keys/master.key").read_text().strip())
-    key = hkdf(hkdf(master, b"bizapi outbox v1"), b"bizapi unsubscribe v1")
-    mac = hmac.new(key, id_.encode(), hashlib.sha256).digest()[:16]
-    return f"{id_}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
-
-
-def hkdf(key, label):
-    """RFC 5869 with SHA-256, no salt, 32 bytes."""
-    start = hmac.new(b"\0" * 32, key, hashlib.sha256).digest()
-    return hmac.new(start, label + b"\x01", hashlib.sha256).digest()
-
-
-class Mailbox:
-    """The folder of the file transport. Each message is given out once."""
-
-    def __init__(self, folder):
-        self.folder = pathlib.Path(folder)
-        self.seen = set()
-
-    def all(self, to=None, subject=None):
-        """[(path, message)], oldest first, those given out already too."""
-        found = []
-        for path in sorted(self.folder.glob("*.eml"), key=lambda p: p.stat().st_mtime_ns):
-            message = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
-            addresses = [a.addr_spec for a in message["To"].addresses]
-            if to and to.lower() not in [a.lower() for a in addresses]:
-                continue
-            if subject and not re.search(subject, message["Subject"]):
-                continue
-            found.append((path, message))
-        return found
-
-    def new(self, to=None, subject=None):
-        return [(p, m) for p, m in self.all(to, subject) if p not in self.seen]
-
-    def wait(self, to=None, subject=None, timeout=10.0):
-        """The oldest message to `to` that was not given out yet."""
-        path, message = wait_until(lambda: self.new(to, subject), timeout,
-                                   f"a mail to {to} ({subject or 'any subject'})")[0]
-        self.seen.add(path)
-        return message
 
 
 def check_leaks():

@@ -3,8 +3,11 @@
 ROUTES is this level's own list of the routes and of what they take; test_contract.py holds it
 against src/routes.c, so that a new route cannot stay without tests.
 """
+import base64
 import email
 import email.policy
+import hashlib
+import hmac
 import itertools
 import json
 import os
@@ -21,7 +24,8 @@ import h2.connection
 import h2.events
 
 import harness
-from harness import BUILD, PREFIX, REPO, new_ip
+from client import PREFIX, new_ip
+from harness import BUILD, REPO
 from stored import (change, database, everything, insert,  # noqa: F401, for the tests
                     refusing, row, rows)
 
@@ -555,6 +559,23 @@ class MailServer:
                 for e in self.events("message") if to in e["to"]]
 
 
+# ---- the server's keys ----
+
+def unsubscribe_token(server, to):
+    """As it stands in a message to the address: made from the keys of the server."""
+    id_ = rows(server, "consents", address=to)[0]["_id"]
+    master = bytes.fromhex((server.state / "keys/master.key").read_text().strip())
+    key = hkdf(hkdf(master, b"bizapi outbox v1"), b"bizapi unsubscribe v1")
+    mac = hmac.new(key, id_.encode(), hashlib.sha256).digest()[:16]
+    return f"{id_}.{base64.urlsafe_b64encode(mac).decode().rstrip('=')}"
+
+
+def hkdf(key, label):
+    """RFC 5869 with SHA-256, no salt, 32 bytes."""
+    start = hmac.new(b"\0" * 32, key, hashlib.sha256).digest()
+    return hmac.new(start, label + b"\x01", hashlib.sha256).digest()
+
+
 # ---- the workers ----
 
 class Shim:
@@ -594,6 +615,3 @@ def processor_time(server):
 
 def now_ms():
     return int(time.time() * 1000)
-
-
-__all__ = [name for name in dir() if not name.startswith("_")] + ["PREFIX"]

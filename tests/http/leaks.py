@@ -1,7 +1,7 @@
 """No secret in any log, answer or core status page: what a test sends, gets or configures as a secret
 is remembered for its server, and every log of that server is searched when it closes, and with them
 what mod_status and mod_info told at its end; every answer is searched for what is configured. Called
-by harness.py.
+by harness.py and client.py.
 
 A token is searched in parts, so that a piece of it is found too; its parts that are no secret (a
 session's id, the header of every JWT) are left out."""

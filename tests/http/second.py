@@ -13,7 +13,7 @@ import urllib.parse
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 
-from harness import new_ip
+from client import new_ip
 from kit import change, login
 
 STEP = 30

@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from harness import new_ip
+from client import new_ip
 from kit import (OTHER_PASSWORD, PASSWORD, Person, Wire, change, check_error, in_parallel, login, once, row)
+from received import token_of
 from second import app_code, second_step, set_up
-from test_journey import token_of
 from test_tokens import claims_of, key, sign  # noqa: F401 (key is a fixture)
 
 CGI = """#!/usr/bin/python3

@@ -11,9 +11,11 @@ import subprocess
 
 import pytest
 
-from harness import BUILD, REPO, new_ip, wait_until
+from client import new_ip
+from harness import BUILD, REPO
 from kit import (OTHER_PASSWORD, PASSWORD, Admin, Person, address, change, check_error, login,
                  refusing, row, rows)
+from patience import wait_until
 
 FILTER = REPO / "conf/fail2ban/filter.conf"
 

@@ -7,8 +7,9 @@ import threading
 import httpx
 import pytest
 
-from harness import new_ip, wait_until
+from client import new_ip
 from kit import Person, address, change, check_error, login, now_ms, row, rows
+from patience import wait_until
 
 
 def forgot(server, email):

@@ -5,8 +5,8 @@ import gzip
 
 import pytest
 
+from client import new_ip
 from foreign import module
-from harness import new_ip
 from kit import PASSWORD, Person, Wire, address, check_error, rows
 from test_journey import whole_journey
 

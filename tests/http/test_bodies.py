@@ -6,9 +6,10 @@ import time
 import pytest
 
 import kit
-from harness import new_ip, wait_until
+from client import new_ip
 from kit import (BODY_ROUTES, GOOD, PASSWORD, ROUTES, Person, Wire, address, check_error,
                  in_parallel, login, row, rows)
+from patience import wait_until
 
 pytestmark = pytest.mark.sqlite
 MAX = 65536

@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from harness import free_port, new_ip
+from client import new_ip
+from harness import free_port
 from kit import OTHER_PASSWORD, PASSWORD, Person, address, check_error
 
 LEAKED = "Correct-horse-battery-9"

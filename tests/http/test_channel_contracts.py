@@ -13,8 +13,9 @@ import urllib.request
 
 import pytest
 
-from harness import REPO, free_port, wait_until
+from harness import REPO, free_port
 from kit import Person, change, now_ms, row, rows
+from patience import wait_until
 from test_channels import allow, settled, text_row, with_phone
 
 sys.path.insert(0, str(REPO / "tests/lib"))

@@ -9,8 +9,10 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding
 
-from harness import REPO, new_ip, wait_until
+from client import new_ip
+from harness import REPO
 from kit import Person, change, row, rows
+from patience import wait_until
 
 sys.path.insert(0, str(REPO / "tests/lib"))
 import signed  # noqa: E402

@@ -10,10 +10,11 @@ import jwt
 import pytest
 from jwt.algorithms import ECAlgorithm
 
-from harness import new_ip, text_of, wait_until
+from client import new_ip
 from kit import OTHER_PASSWORD, PASSWORD, Person, Shim, check_error, login, refresh, row
+from patience import wait_until
+from received import text_of, token_of
 from second import STEP, Authenticator, app_code, first_step, second_step, set_up
-from test_journey import token_of
 from test_tokens import claims_of, header_of, key_of, refused, sign
 
 MINUTE, DAY = 60, 24 * 3600

@@ -10,8 +10,10 @@ import time
 
 import pytest
 
-from harness import REPO, new_ip, wait_until
+from client import new_ip
+from harness import REPO
 from kit import Person, check_error, login
+from patience import wait_until
 
 # The owner's table: the variables of each service, and what happens without it.
 SERVICES = {

@@ -6,9 +6,10 @@ import time
 
 import pytest
 
-from harness import new_ip, wait_until
+from client import new_ip
 from kit import (PATHS, ROUTES, SIGNED_IN_ROUTES, Person, Wire, allow_of, ask, check_error,
                  check_headers, comparable, in_parallel, once, routes_of_source)
+from patience import wait_until
 
 SERVER = {"conf": """
 RequestReadTimeout header=1 body=1

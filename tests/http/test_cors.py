@@ -2,7 +2,7 @@
 the headers on every kind of answer (WHATWG Fetch, CORS protocol)."""
 import pytest
 
-from harness import new_ip
+from client import new_ip
 from kit import PATHS, Person, Wire, allow_of, ask, check_error
 
 SERVER = {"conf": """

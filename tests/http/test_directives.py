@@ -2,7 +2,7 @@
 variables do, what a virtual host inherits, and that no refusal shows a password."""
 import pytest
 
-from harness import new_ip
+from client import new_ip
 from kit import check_error
 
 SECRET = "Marker-pass-91"

@@ -5,8 +5,9 @@ import time
 
 import pytest
 
-from harness import new_ip, wait_until
+from client import new_ip
 from kit import PASSWORD, Person, Wire, address, in_parallel, once, refresh, row, rows
+from patience import wait_until
 
 SECONDS = 20
 

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from harness import hkdf, new_ip
+from client import new_ip
 from kit import (OTHER_PASSWORD, PASSWORD, Admin, Person, Wire, address, change, check_error, database,
-                 in_parallel, login, now_ms, once, row, rows)
+                 hkdf, in_parallel, login, now_ms, once, row, rows)
 
 SERVER = {}
 

@@ -12,7 +12,8 @@ import tempfile
 import httpx
 import pytest
 
-from harness import BUILD, REPO, apxs, free_port, wait_until
+from harness import BUILD, REPO, apxs, free_port
+from patience import wait_until
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="an installation is root's work"),

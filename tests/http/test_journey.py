@@ -6,9 +6,11 @@ import time
 import pytest
 
 import harness
-from harness import html_of, new_ip, text_of, token_of, wait_until
+from client import new_ip
 from kit import (OTHER_PASSWORD, PASSWORD, Person, Wire, address, change, check_error, comparable,
                  everything, in_parallel, login, now_ms, once, refresh, row, rows)
+from patience import wait_until
+from received import html_of, text_of, token_of
 
 SERVER = {"conf": "BizApiBusiness name \"Salon Nora\"\nBizApiFrontendURL https://portal.test/app"}
 HOUR = 3600 * 1000

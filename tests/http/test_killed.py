@@ -13,10 +13,11 @@ import time
 import httpx
 import pytest
 
-from harness import new_ip, wait_until
+from client import new_ip
 from kit import (OTHER_PASSWORD, PASSWORD, Person, Shim, check_error, database, in_parallel, login,
                  once, refresh, row, rows)
-from test_journey import token_of
+from patience import wait_until
+from received import token_of
 from test_tokens import claims_of
 
 IPHONE = "Mozilla/5.0 (iPhone; CPU iPhone OS 17_5 like Mac OS X) AppleWebKit/605 Safari/604.1"

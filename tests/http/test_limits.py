@@ -10,8 +10,9 @@ import time
 import pytest
 
 import harness
-from harness import new_ip, wait_until
+from client import new_ip
 from kit import H2, PASSWORD, Person, Wire, check_headers, in_parallel, login
+from patience import wait_until
 
 SERVER = {"http2": True, "vhosts": {
     "second.test": """

@@ -4,8 +4,9 @@ import re
 
 import pytest
 
-from harness import token_of, wait_until
 from kit import Person, ask
+from patience import wait_until
+from received import token_of
 
 FORMAT = (r'LogFormat "%h \"%r\" %q %U %>s \"%{Referer}i\" id=%{X-Request-Id}o" all'
           "\nCustomLog logs/all.log all\n"

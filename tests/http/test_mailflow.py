@@ -7,9 +7,12 @@ import sys
 
 import pytest
 
-from harness import REPO, html_of, new_ip, text_of, token_of, wait_until
+from client import new_ip
+from harness import REPO
 from kit import (OTHER_PASSWORD, MailServer, Person, address, change, insert, login, now_ms,
                  rows)
+from patience import wait_until
+from received import html_of, text_of, token_of
 
 sys.path.insert(0, str(REPO / "tests/lib"))
 from providers import SECRETS, Providers  # noqa: E402

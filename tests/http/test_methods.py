@@ -2,7 +2,8 @@
 hidden requests (RFC 9110, RFC 9112), over HTTP/1.1 and HTTP/2."""
 import pytest
 
-from harness import REPO, new_ip
+from client import new_ip
+from harness import REPO
 from kit import H2, PATHS, ROUTES, Person, Wire, allow_of, ask, check_error, check_headers
 
 SERVER = {"http2": True, "https": True}

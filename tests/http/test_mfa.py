@@ -6,9 +6,10 @@ import time
 
 import pytest
 
-from harness import new_ip, token_of
+from client import new_ip
 from kit import (OTHER_PASSWORD, PASSWORD, Person, change, check_error, in_parallel, login, once,
                  row, rows)
+from received import token_of
 from second import (age, app_code, first_step, qr_modules, rewind, second_step, set_up, uri_parts,
                     wrong_code)
 

@@ -7,8 +7,9 @@ import threading
 import httpx
 import pytest
 
-from harness import new_ip, wait_until
+from client import new_ip
 from kit import Person, Shim, in_parallel, once, refresh, row, rows
+from patience import wait_until
 from test_journey import whole_journey
 
 pytestmark = pytest.mark.sqlite  # what the store is makes no difference to an MPM

@@ -4,9 +4,10 @@ import time
 
 import pytest
 
-from harness import new_ip, token_of
+from client import new_ip
 from kit import (BCRYPT, OTHER_PASSWORD, PASSWORD, Person, address, change, check_error, comparable,
                  login, processor_time, row, rows)
+from received import token_of
 
 SERVER = {}
 

@@ -11,9 +11,12 @@ import time
 import pytest
 
 import stored
-from harness import REPO, free_port, new_ip, token_of, wait_until
+from client import new_ip
+from harness import REPO, free_port
 from kit import (OTHER_PASSWORD, PASSWORD, MailServer, Person, address, check_error, in_parallel,
                  login, now_ms, once, refresh, row, rows)
+from patience import wait_until
+from received import token_of
 
 mongod = stored.mongod
 from redisd import Redis  # noqa: E402, beside mongod

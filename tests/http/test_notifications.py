@@ -4,8 +4,10 @@ import time
 
 import pytest
 
-from harness import new_ip, unsubscribe_token, wait_until
-from kit import (FORM, PASSWORD, Person, address, change, check_error, in_parallel, login, row, rows)
+from client import new_ip
+from kit import (FORM, PASSWORD, Person, address, change, check_error, in_parallel, login, row, rows,
+                 unsubscribe_token)
+from patience import wait_until
 
 SERVER = {"conf": "BizApiQuietHours 22:00-07:30\nBizApiBusiness timezone Europe/Berlin"}
 CHANNELS = ("mail", "sms", "push", "voice")

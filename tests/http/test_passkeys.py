@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from harness import new_ip
+from client import new_ip
 from kit import (PASSWORD, Person, change, check_error, database, in_parallel, login, once, row,
                  rows)
 from second import (Authenticator, age, app_code, b64, cbor, first_step, second_step, set_up,

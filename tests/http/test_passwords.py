@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from harness import new_ip
+from client import new_ip
 from kit import (BCRYPT, OTHER_PASSWORD, PASSWORD, Person, address, change, check_error, in_parallel,
                  login, once, processor_time, row)
 

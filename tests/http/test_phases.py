@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from harness import new_ip
+from client import new_ip
 from kit import Person, Wire, ask, check_error
 
 ORIGIN = "http://localhost:3000"

@@ -9,8 +9,10 @@ import time
 import pytest
 
 import providers
-from harness import BUILD, new_ip, wait_until
+from client import new_ip
+from harness import BUILD
 from kit import Admin, Person, address, check_error, check_headers, insert, now_ms, rows
+from patience import wait_until
 
 # The public OSRM is never asked by a test, configured or not.
 BUSINESS = ('BizApiBusiness address "Kurfürstendamm 1, 10719 Berlin"\nBizApiBusiness locale de\n'

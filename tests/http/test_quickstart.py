@@ -18,7 +18,9 @@ import pathlib
 import httpx
 import pytest
 
-from harness import BUILD, REPO, Mailbox, free_port, text_of, wait_until
+from harness import BUILD, REPO, free_port
+from patience import wait_until
+from received import Mailbox, text_of
 
 pytestmark = pytest.mark.skipif("BIZ_PRELOAD" in os.environ,
                                 reason="starts its own server, without a sanitizer's runtime")

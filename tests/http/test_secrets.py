@@ -12,8 +12,10 @@ import pytest
 import harness
 import leaks
 import providers
-from harness import REPO, new_ip, wait_until
+from client import new_ip
+from harness import REPO
 from kit import Admin, Person, change, insert, now_ms, row
+from patience import wait_until
 
 FILES = ("STRIPE_SECRET_KEY", "STRIPE_WEBHOOK_SECRET", "TWILIO_AUTH_TOKEN", "GOOGLE_MAPS_API_KEY")
 

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from harness import new_ip
+from client import new_ip
 from kit import (OTHER_PASSWORD, PASSWORD, Person, change, check_error, database, in_parallel, login,
                  now_ms, once, refresh, row, rows)
-from test_journey import token_of
+from received import token_of
 from test_tokens import claims_of
 
 FIREFOX = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"

@@ -5,9 +5,11 @@ import time
 
 import pytest
 
-from harness import new_ip, token_of, wait_until
+from client import new_ip
 from kit import (OTHER_PASSWORD, PASSWORD, Person, check_error, database, in_parallel, login, once,
                  refusing)
+from patience import wait_until
+from received import token_of
 
 
 def test_the_server_starts_without_its_store_and_finds_it_later(make_server):

@@ -14,9 +14,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa, utils
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from harness import wait_until
 from kit import (PASSWORD, Person, Shim, Wire, change, check_error, in_parallel, login, now_ms, once, refresh,
                  row, rows)
+from patience import wait_until
 
 ISSUER = "http://localhost:8081"  # the default of FRONTEND_URL, from which PUBLIC_URL comes
 

@@ -5,9 +5,11 @@ import time
 
 import pytest
 
-from harness import new_ip, text_of, token_of, wait_until
+from client import new_ip
 from kit import (OTHER_PASSWORD, PASSWORD, Admin, Person, address, change, check_error, in_parallel,
                  insert, login, once, row, rows)
+from patience import wait_until
+from received import text_of, token_of
 from second import age, set_up
 
 WRONG = "wrong-wrong"

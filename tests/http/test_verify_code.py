@@ -3,8 +3,9 @@ import re
 
 import pytest
 
-from harness import new_ip, text_of
+from client import new_ip
 from kit import Person, address, change, check_error, comparable, row, rows
+from received import text_of
 
 MINUTE_MS = 60_000
 

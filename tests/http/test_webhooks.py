@@ -8,9 +8,11 @@ import time
 
 import pytest
 
-from harness import REPO, new_ip, wait_until
+from client import new_ip
+from harness import REPO
 from kit import (FORM, PASSWORD, Person, Wire, address, change, check_error, in_parallel, login, row,
                  rows)
+from patience import wait_until
 
 sys.path.insert(0, str(REPO / "tests/lib"))
 import signed  # noqa: E402

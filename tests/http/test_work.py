@@ -5,7 +5,7 @@ import itertools
 
 import pytest
 
-from harness import new_ip
+from client import new_ip
 from kit import PASSWORD, Person, address, check_error, in_parallel, once
 
 WRONG = "wrong-wrong"
