@@ -12,6 +12,9 @@ from served import (api, log_guard, make_server, module_server, pytest_configure
                     server, smtp)
 from patience import wait_until  # noqa: E402
 
+# Their asserts, too, say what they compared.
+pytest.register_assert_rewrite("ctl_kit", "mongo_kit")
+
 
 # ---- servers that are not who they should be ----
 
