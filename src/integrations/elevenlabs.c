@@ -75,10 +75,11 @@ static void write_file(const biz_env *env, apr_pool_t *pool, const char *path, c
             apr_file_remove(part, pool);
     }
     if (status != APR_SUCCESS && biz_minute(env->shared, BIZ_MINUTE_VOICE_FOLDER, &held))
-        biz_log(BIZ_LOG_WARN, status,
-                BZ(0812) "spoken texts cannot be kept in %s; each is paid for again (%lu more since "
-                         "the last such line)",
-                voice_folder(pool, env->settings), (unsigned long)held);
+        biz_log(
+            BIZ_LOG_WARN, status,
+            BZ(0812) "spoken texts cannot be kept in %s; each is paid for again (%lu more since "
+                     "the last such line)",
+            voice_folder(pool, env->settings), (unsigned long)held);
 }
 
 void voice_sweep(apr_pool_t *pool, const biz_settings *settings, apr_time_t now)
