@@ -1,6 +1,7 @@
 """The journey of a customer, from the registration to the logout, and every step of it by itself:
 confirming the address, a forgotten password, sessions, the profile."""
 import hashlib
+import json as jsonlib
 import time
 
 import pytest
@@ -359,6 +360,30 @@ def test_logout_holds_in_every_worker_from_the_next_request_on(server):
         assert set(every_worker(server, person.access)) == {401}
         check_error(once(server, "POST", "/auth/refresh",
                          json={"refresh_token": person.refresh_token}), 401, "TOKEN_REVOKED")
+
+
+def test_two_people_over_one_connection(server):
+    """As behind a proxy that keeps its connections. Nothing of one request is left for the next."""
+    people = [Person(server) for _ in range(2)]
+    with Wire(server) as wire:
+        def ask(method, path, token=None, json=None):
+            headers = {**({"Authorization": f"Bearer {token}"} if token else {}),
+                       **({"Content-Type": "application/json"} if json else {})}
+            return wire.request(method, f"/api/v1{path}", headers,
+                                jsonlib.dumps(json).encode() if json else b"").answer()
+
+        tokens = []
+        for person in people:
+            wrong = ask("POST", "/auth/login", json={"email": person.email, "password": "wrong"})
+            assert (wrong.status, wrong.code) == (401, "INVALID_CREDENTIALS")
+            right = ask("POST", "/auth/login", json={"email": person.email, "password": PASSWORD})
+            tokens.append(right.json["data"]["access_token"])
+        for person, token in zip(people, tokens):
+            assert ask("GET", "/auth/me", token).json["data"]["email"] == person.email
+            assert ask("GET", "/auth/me").code == "UNAUTHENTICATED"
+        assert ask("POST", "/auth/logout", tokens[0]).status == 200
+        assert ask("GET", "/auth/me", tokens[0]).code == "TOKEN_REVOKED"
+        assert ask("GET", "/auth/me", tokens[1]).json["data"]["email"] == people[1].email
 
 
 def test_logout_all_ends_all_of_this_user_only(server):
