@@ -189,3 +189,12 @@ def load_all(drive, uri, seconds):
     for driver, (kind, threads) in zip(drivers, kinds):
         driver.load(kind, threads, seconds, kind)
     return drivers
+
+
+def check_load(mongo, drivers, up, within=BACK_S):
+    """What load_all() began goes through again within that many seconds of the time `up`, and all
+    that was answered is stored."""
+    done = [driver.loaded() for driver in drivers]
+    for driver, one in zip(drivers, done):
+        assert driver.back_after(up, one) < within
+    audit(mongo, sum(done, []))
