@@ -135,7 +135,9 @@ def test_an_interrupted_copy_into_mongodb_goes_on(sqlite, database):
     assert 210 <= half < 160 * ALL
     assert "not empty" in ctl("copy", a.url, m.url, expect=CONFLICT).err
     report = answer("copy", a.url, m.url, "--resume")
-    assert report["complete"] and total(report, "there_already") == half
+    # MongoDB may still do what it was told last after `half` was counted.
+    assert report["complete"] and total(report, "there_already") >= half
+    assert total(report, "copied") + total(report, "there_already") == 160 * ALL
     ctl("copy", m.url, b.url)
     assert a.rows() == b.rows()
 

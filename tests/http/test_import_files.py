@@ -165,5 +165,7 @@ def test_who_was_interrupted_runs_it_again(server, tmp_path):
     assert 50 <= there < count
     done = subprocess.run(command, env={**os.environ, **server.env}, capture_output=True, text=True)
     report = json.loads(done.stdout)
-    assert (report["brought"], report["there_already"]) == (count - there, there)
+    # MongoDB may still do what it was told last after `there` was counted.
+    assert report["there_already"] in (there, there + 1)
+    assert report["brought"] + report["there_already"] == count
     assert brought() == count
