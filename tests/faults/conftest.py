@@ -11,6 +11,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 from served import (api, log_guard, make_server, module_server, pytest_configure,  # noqa: E402,F401
                     server, smtp)
 from patience import wait_until  # noqa: E402
+from ports import free_port  # noqa: E402
 
 # Their asserts, too, say what they compared.
 pytest.register_assert_rewrite("ctl_kit", "mongo_kit")
@@ -52,9 +53,7 @@ def tls_server(pki):
     running = []
 
     def start(name, *options):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            port = s.getsockname()[1]
+        port = free_port()
         running.append(subprocess.Popen(
             ["openssl", "s_server", "-accept", f"127.0.0.1:{port}", "-cert", f"{name}.crt",
              "-key", f"{name}.key", "-HTTP", "-quiet", *options], cwd=pki,

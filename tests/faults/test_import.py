@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-import mongod
 from ctl_kit import (ARGON2, BCRYPT, FAILED, MD5, MISSING, USAGE, answer, ctl, database,  # noqa: F401
                      killed, mongo, needs_mongo, snapshot, sqlite)
+from ports import free_port
 
 
 def accounts(n=1000):
@@ -247,7 +247,7 @@ def test_import_refuses_what_makes_no_sense(shop, sqlite, database, mongo):
         assert "is no name" in ctl(*bad, shop.url, "--email-field", name, expect=USAGE).err
     assert "no document" in ctl(*bad, empty.url, expect=MISSING).err
     assert "no document" in ctl(*bad, shop.url, "--collection", "nobody", expect=MISSING).err
-    secret = f"mongodb://ada:s3cr3t@127.0.0.1:{mongod.free_port()}/shop?serverSelectionTimeoutMS=300"
+    secret = f"mongodb://ada:s3cr3t@127.0.0.1:{free_port()}/shop?serverSelectionTimeoutMS=300"
     dead = ctl(*bad, secret, expect=FAILED)
     assert "cannot be read" in dead.err and "s3cr3t" not in dead.err + dead.out
     odd = ctl(*bad, "mongodb://ada:s3c@r3t:x@h/shop", expect=USAGE)

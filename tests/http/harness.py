@@ -31,7 +31,6 @@ import html
 import http.client
 import os
 import pathlib
-import random
 import re
 import resource
 import shutil
@@ -47,6 +46,7 @@ import leaks
 import stored
 from client import Api
 from patience import PATIENCE, wait_until
+from ports import free_port  # in tests/lib, which stored.py looks into
 from received import Mailbox
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
@@ -57,19 +57,6 @@ BUILD = pathlib.Path(os.environ.get("BIZ_BUILD") or REPO / "build").resolve()
 os.environ["MONGOC_DISABLE_SHM"] = "1"
 
 many_at_once = False  # this test asks more at once than a server has workers
-
-
-def free_port():
-    """One from below those that outgoing connections get: between here and the server's start no
-    client of another test can take it, and another test hardly will."""
-    while True:
-        port = random.randrange(10000, 32000)
-        with socket.socket() as s:
-            try:
-                s.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                continue
 
 
 def apxs(name):

@@ -2,14 +2,15 @@
 learns five digits and nothing else; and that nobody waits for it when it hangs or is gone."""
 import hashlib
 import http.server
+import statistics
 import threading
 import time
 
 import pytest
 
 from client import new_ip
-from harness import free_port
 from kit import OTHER_PASSWORD, PASSWORD, Person, address, check_error
+from ports import free_port
 
 LEAKED = "Correct-horse-battery-9"
 
@@ -97,7 +98,7 @@ def test_nobody_waits_for_a_list_that_hangs_or_talks_nonsense(server, leaked, ap
     try:
         began = time.monotonic()
         assert register(api, LEAKED).status == 201
-        assert time.monotonic() - began < 3.5
+        assert time.monotonic() - began < leaked.delay
     finally:
         leaked.delay = 0
     for nonsense in (b"\0" * 100, b"<html>", b"A" * 3_000_000, digest(LEAKED)[5:].encode()):
@@ -110,7 +111,9 @@ def test_nobody_waits_for_a_list_that_hangs_or_talks_nonsense(server, leaked, ap
 def test_a_list_that_is_gone_costs_nothing(make_server):
     server = make_server(conf=f"BizApiBreachedPasswords http://127.0.0.1:{free_port()}")
     api = server.api()
+    took = []
     for _ in range(8):
         began = time.monotonic()
         assert register(api, LEAKED).status == 201
-        assert time.monotonic() - began < 2
+        took.append(time.monotonic() - began)
+    assert statistics.median(took) < 0.7, "they wait for a connection"

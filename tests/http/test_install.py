@@ -12,8 +12,9 @@ import tempfile
 import httpx
 import pytest
 
-from harness import BUILD, REPO, apxs, free_port
+from harness import BUILD, REPO, apxs
 from patience import wait_until
+from ports import free_port
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="an installation is root's work"),

@@ -12,10 +12,11 @@ import pytest
 
 import stored
 from client import new_ip
-from harness import REPO, free_port
+from harness import REPO
 from kit import (OTHER_PASSWORD, PASSWORD, MailServer, Person, address, check_error, in_parallel,
                  login, now_ms, once, refresh, row, rows)
 from patience import wait_until
+from ports import free_port
 from received import token_of
 
 mongod = stored.mongod

@@ -18,8 +18,9 @@ import pathlib
 import httpx
 import pytest
 
-from harness import BUILD, REPO, free_port
+from harness import BUILD, REPO
 from patience import wait_until
+from ports import free_port
 from received import Mailbox, text_of
 
 pytestmark = pytest.mark.skipif("BIZ_PRELOAD" in os.environ,

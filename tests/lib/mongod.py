@@ -24,12 +24,13 @@ import os
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import urllib.parse
+
+from ports import free_port
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
 DATABASE = "bizapi_test"
@@ -39,12 +40,6 @@ SECANTUS_SET, MONGOD_SET = "secantus", "rs0"
 
 class Missing(Exception):
     pass
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def fast_folder():

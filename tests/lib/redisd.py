@@ -10,17 +10,16 @@ import os
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
 
+from ports import free_port
+
 
 class Redis:
     def __init__(self, password=None, options=()):
-        with socket.socket() as s:
-            s.bind(("127.0.0.1", 0))
-            self.port = s.getsockname()[1]
+        self.port = free_port()
         self.password, self.options, self.process, self.folder = password, list(options), None, None
 
     def __enter__(self):

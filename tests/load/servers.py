@@ -3,7 +3,6 @@ FastAPI stand-in. Each in a private folder on a free port, with 100 places for c
 as its kind has by default, no access log, and clients told apart by X-Forwarded-For where it can."""
 import os
 import pathlib
-import random
 import shutil
 import signal
 import socket
@@ -16,6 +15,7 @@ import urllib.request
 REPO = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(REPO / "tests/http"), str(REPO / "tests/lib")]
 import foreign  # noqa: E402
+from ports import free_port  # noqa: E402
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -24,17 +24,6 @@ def apxs(name):
     tool = shutil.which("apxs") or "/usr/bin/apxs"
     return subprocess.run([tool, "-q", name], capture_output=True, text=True,
                           check=True).stdout.strip()
-
-
-def free_port():
-    while True:
-        port = random.randrange(10000, 32000)
-        with socket.socket() as s:
-            try:
-                s.bind(("127.0.0.1", port))
-                return port
-            except OSError:
-                continue
 
 
 class Server:
