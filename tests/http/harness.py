@@ -37,7 +37,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 
 import pytest
@@ -45,8 +44,9 @@ import pytest
 import leaks
 import stored
 from client import Api
+from folders import private_folder  # in tests/lib, as ports is: stored.py looks there
 from patience import PATIENCE, wait_until
-from ports import free_port  # in tests/lib, which stored.py looks into
+from ports import free_port
 from received import Mailbox
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
@@ -96,7 +96,7 @@ class Server:
     def __init__(self, conf="", env=None, vhosts=None, https=False, http2=False, modules=(),
                  mail=True, may=(), mpm=None, start=True,
                  pages=False, store=None):
-        self.root = pathlib.Path(tempfile.mkdtemp(prefix="bizapi-", dir="/tmp"))
+        self.root = private_folder("bizapi-")
         self.root.chmod(0o755)
         self.port, self.https_port = free_port(), free_port() if https else None
         self.mpm = mpm or os.environ.get("BIZ_MPM") or "event"
@@ -109,7 +109,7 @@ class Server:
         self.lacks_http2 = http2 and not self.http2
         self.modules, self.has_mail, self.pages = modules, mail, pages
         # AH01882: mod_ssl was built against another patch level of OpenSSL than it runs with.
-        # BZ1004: /tmp is in memory on some machines.
+        # BZ1004: its folder is in memory.
         self.may, self.ending = (*may, "AH01882", "BZ1004"), False
         self.process, self.log_position = None, 0
         self.only_for = None  # the test or module that it belongs to

@@ -6,6 +6,8 @@ import os
 import shutil
 import socket
 import stat
+import subprocess
+import tempfile
 
 import pytest
 
@@ -211,6 +213,19 @@ def test_the_state_directory_is_made_and_is_closed_to_others(make_server):
     assert stat.S_IMODE((server.state / "keys").stat().st_mode) == 0o700
     for path in server.state.glob("bizapi.db*"):
         assert stat.S_IMODE(path.stat().st_mode) & 0o007 == 0
+
+
+@pytest.mark.parametrize("place", ["/dev/shm", "/var/tmp"])
+def test_a_state_directory_in_memory_is_told(make_server, place):
+    kind = subprocess.run(["stat", "-f", "-c", "%T", place], capture_output=True, text=True).stdout
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        os.chmod(folder, 0o755)
+        server = make_server(start=False)
+        server.write_conf(f"BizApiStateDir {folder}/state")
+        server.start()
+        told = [line for line in server.log_text().splitlines() if "BZ1004" in line]
+        assert len(told) == (kind.strip() == "tmpfs") and all(folder in line for line in told)
+        server.stop()
 
 
 def test_a_configuration_test_touches_nothing(make_server):

@@ -26,10 +26,10 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.parse
 
+from folders import private_folder
 from ports import free_port
 
 REPO = pathlib.Path(__file__).resolve().parents[2]
@@ -40,15 +40,6 @@ SECANTUS_SET, MONGOD_SET = "secantus", "rs0"
 
 class Missing(Exception):
     pass
-
-
-def fast_folder():
-    """In memory where there is room: each write is confirmed on disk, and a killed server's is no
-    power cut."""
-    memory = pathlib.Path("/dev/shm")
-    if os.access(memory, os.W_OK) and shutil.disk_usage(memory).free > 1 << 30:
-        return memory
-    return None
 
 
 def find():
@@ -91,7 +82,7 @@ class Mongo:
 
     def __enter__(self):
         if self.kind != "uri":
-            self.folder = pathlib.Path(tempfile.mkdtemp(prefix="bizapi-mongo-", dir=fast_folder()))
+            self.folder = private_folder("bizapi-mongo-")
             try:
                 self.start()
             except BaseException:

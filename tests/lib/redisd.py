@@ -7,13 +7,12 @@
         redis.freeze(); redis.resume()        # SIGSTOP, SIGCONT
 """
 import os
-import pathlib
 import shutil
 import signal
 import subprocess
-import tempfile
 import time
 
+from folders import private_folder
 from ports import free_port
 
 
@@ -23,7 +22,7 @@ class Redis:
         self.password, self.options, self.process, self.folder = password, list(options), None, None
 
     def __enter__(self):
-        self.folder = pathlib.Path(tempfile.mkdtemp(prefix="bizapi-redis-"))
+        self.folder = private_folder("bizapi-redis-")
         return self.start()
 
     def __exit__(self, *_):
