@@ -7,6 +7,7 @@ import pytest
 
 from client import new_ip
 from kit import (OTHER_PASSWORD, PASSWORD, Person, Wire, change, check_error, in_parallel, login, once, row)
+from patience import wait_until
 from received import token_of
 from second import app_code, second_step, set_up
 from test_tokens import claims_of, key, sign  # noqa: F401 (key is a fixture)
@@ -520,7 +521,7 @@ LOCATIONS_ALL = """
 def test_a_sign_out_under_load(server):
     """From the answer to the sign-out on, no request in any worker is let in."""
     person = Visitor(server)
-    done = []
+    done, asked = [], []
 
     def ask(i):
         seen = []
@@ -528,12 +529,13 @@ def test_a_sign_out_under_load(server):
             over = bool(done)
             way = {"cookie": person.cookie} if i % 2 else {"token": person.access}
             seen.append((over, page(server, "/all/", **way).status))
+            asked.append(i)
         return seen
 
     def finish(i):
         if i:
             return ask(i)
-        time.sleep(0.5)
+        wait_until(lambda: len(asked) > 16, 20, "the load")
         try:
             answer = once(server, "POST", "/auth/logout", token=person.access)
         finally:

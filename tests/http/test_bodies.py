@@ -13,7 +13,7 @@ from patience import wait_until
 
 pytestmark = pytest.mark.sqlite
 MAX = 65536
-SERVER = {"conf": "RequestReadTimeout header=5 body=1"}
+SERVER = {"conf": "RequestReadTimeout header=5 body=3"}
 JSON = {"Content-Type": "application/json"}
 
 

@@ -15,6 +15,7 @@ import time
 import pytest
 
 from bizapictl import (CTL, PASSWORD, OK, FAILED, USAGE, MISSING, CONFLICT, ROOT, run, Ctl, new_id)
+from folders import private_folder
 
 needs_root = pytest.mark.skipif(not ROOT, reason="needs root")
 COMMANDS = ["check", "migrate", "user add", "user list", "user show", "user disable", "user enable",
@@ -480,14 +481,23 @@ def test_another_user_is_told_to_be_root(tmp_path_factory):
 
 # ---- with others at the same time ----
 
-def test_many_at_once(ready):
+@pytest.fixture
+def quick():
+    """bizapictl on a database that is not there yet, in a folder where syncing takes no time."""
+    folder = private_folder("bizapi-ctl-")
+    yield Ctl(folder)
+    shutil.rmtree(folder)
+
+
+def test_many_at_once(quick):
     """Twelve add the same address, and one each of their own: one winner, nobody lost."""
+    quick("migrate")
     results = {}
 
     def work(n):
-        results["same", n] = run("-s", f"sqlite:{ready.db}", "user", "add", "same@example.com",
+        results["same", n] = run("-s", f"sqlite:{quick.db}", "user", "add", "same@example.com",
                                  "--name", f"N{n}", "--password-stdin", stdin=PASSWORD)
-        results["own", n] = run("-s", f"sqlite:{ready.db}", "user", "add", f"u{n}@example.com",
+        results["own", n] = run("-s", f"sqlite:{quick.db}", "user", "add", f"u{n}@example.com",
                                 "--name", f"N{n}", "--password-stdin", stdin=PASSWORD)
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(12)]
@@ -498,19 +508,19 @@ def test_many_at_once(ready):
     codes = sorted(r.code for (kind, _), r in results.items() if kind == "same")
     assert codes == [OK] + [CONFLICT] * 11
     assert all(r.code == OK for (kind, _), r in results.items() if kind == "own")
-    assert len(ready("user", "list", "--json").json) == 13
+    assert len(quick("user", "list", "--json").json) == 13
 
 
-def test_many_make_the_database(ctl):
+def test_many_make_the_database(quick):
     results = []
     threads = [threading.Thread(target=lambda: results.append(
-        run("-s", f"sqlite:{ctl.db}", "migrate"))) for _ in range(8)]
+        run("-s", f"sqlite:{quick.db}", "migrate"))) for _ in range(8)]
     for t in threads:
         t.start()
     for t in threads:
         t.join()
     assert [r.code for r in results] == [OK] * 8, results
-    assert ("integrity", "ok") in findings(ctl)
+    assert ("integrity", "ok") in findings(quick)
 
 
 def test_beside_a_writer(ready):
@@ -519,10 +529,10 @@ def test_beside_a_writer(ready):
     writer.execute("BEGIN IMMEDIATE")
     assert len(ready("user", "list", "--json").json) == 1  # readers do not wait
     timer = threading.Timer(1.0, lambda: writer.execute("COMMIT"))
-    timer.start()
     start = time.monotonic()
+    timer.start()
     ready("user", "disable", "ada@example.com")
-    assert time.monotonic() - start >= 0.8
+    assert time.monotonic() - start >= 1
     timer.join()
     assert ready.user()["disabled"] is True
     writer.close()

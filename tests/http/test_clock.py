@@ -64,6 +64,12 @@ def server(make_server):
     return server.start()
 
 
+def over(answer):
+    """Of a session whose last day is past, and which the sweep may have taken away by now."""
+    check_error(answer, 401, answer.code)
+    assert answer.code in ("TOKEN_EXPIRED", "TOKEN_REVOKED"), answer
+
+
 def test_tokens_end_in_time(server):
     person = Person(server)
     server.clock.set(15 * MINUTE - 20)
@@ -79,7 +85,7 @@ def test_tokens_end_in_time(server):
         token = answer.data["refresh_token"]
     assert person.api.get("/auth/me", token=answer.data["access_token"]).status == 200
     server.clock.set(90 * DAY + 1)
-    check_error(refresh(server.api(), token), 401, "TOKEN_EXPIRED")
+    over(refresh(server.api(), token))
     refused(server.api(), answer.data["access_token"], "TOKEN_EXPIRED")
 
 
@@ -130,7 +136,7 @@ def test_after_2038(server):
     before = Person(server)
     server.clock.set(4500 * DAY)
     assert server.clock.now() > 2 ** 31
-    check_error(refresh(before.api, before.refresh_token), 401, "TOKEN_EXPIRED")
+    over(refresh(before.api, before.refresh_token))
     person = Person(server)
     assert claims_of(person.access)["exp"] > 2 ** 31
     assert person.me().data["created_at"] > "2038-02"

@@ -12,7 +12,7 @@ from kit import (PATHS, ROUTES, SIGNED_IN_ROUTES, Person, Wire, allow_of, ask, c
 from patience import wait_until
 
 SERVER = {"conf": """
-RequestReadTimeout header=1 body=1
+RequestReadTimeout header=1 body=3
 LogFormat "%{X-Request-Id}o %s %U" ids
 CustomLog logs/ids.log ids
 ErrorLogFormat "[%{cu}t] [%-m:%l] [pid %P:tid %T] %{c}L %L %M"

@@ -265,7 +265,8 @@ def test_it_serves_beside_sites_that_stay_as_they_were(debian):
     assert debian.ask("two.test", "/api/v1/auth/jwks.json").json() == key
     debian.tool("a2dismod", "bizapi")
     debian.graceful()
-    assert debian.ask("two.test", "/api/v1/health/live").status_code == 404
+    wait_until(lambda: debian.ask("two.test", "/api/v1/health/live").status_code == 404, 10,
+               "the end of the old children")
     assert behaviour(debian) == before
     assert [line for line in bad_lines(debian.log()) if "BZ" not in line] == []
 

@@ -326,6 +326,7 @@ def test_graceful_takes_a_new_limit(make_server):
     api, ip = server.api(), new_ip()
     assert spend(api, ip, count=3) == [422, 422, 429]
     server.graceful("BizApiRateLimit /api/v1/auth/login 4/min")
+    wait_until(lambda: not server.old & set(server.children()), 20, "the end of the old workers")
     assert 429 in spend(server.api(), ip, count=5)
     assert spend(server.api(), new_ip(), count=5) == [422] * 4 + [429]
 

@@ -10,7 +10,7 @@ from client import new_ip
 from kit import (OTHER_PASSWORD, PASSWORD, Person, change, check_error, in_parallel, login, once,
                  row, rows)
 from received import token_of
-from second import (age, app_code, first_step, qr_modules, rewind, second_step, set_up, uri_parts,
+from second import (STEP, age, app_code, first_step, qr_modules, rewind, second_step, set_up, uri_parts,
                     wrong_code)
 
 SERVER = {"conf": 'BizApiRequireMfa staff admin\nBizApiBusiness name "Salon & Söhne"'}
@@ -116,15 +116,19 @@ def test_a_ticket_is_no_access_token(guarded):
 
 def test_each_step_around_now_once_and_none_twice(guarded):
     """T-2, T-3: one step to either side and no further; what is older than the last one is gone."""
-    code = {n: app_code(guarded.secret, n) for n in range(-2, 3)}
+    first = app_code(guarded.secret, seconds=user_row(guarded)["totp_last_step"] * STEP)
+    ticket = first_step(guarded)["mfa_token"]
     for steps in (-2, 2):
-        check_error(second_step(guarded, code=code[steps]), 401, "INVALID_CODE")
-    check_error(second_step(guarded, code=code[-1]), 401, "INVALID_CODE")  # it set the app up
-    assert second_step(guarded, code=code[0]).status == 200
-    check_error(second_step(guarded, code=code[0]), 401, "INVALID_CODE")
-    assert second_step(guarded, code=code[1]).status == 200
-    for steps in (-1, 0, 1):
-        check_error(second_step(guarded, code=code[steps]), 401, "INVALID_CODE")
+        check_error(second_step(guarded, ticket, code=app_code(guarded.secret, steps)), 401,
+                    "INVALID_CODE")
+    check_error(second_step(guarded, ticket, code=first), 401, "INVALID_CODE")  # it set the app up
+    now = app_code(guarded.secret)
+    assert second_step(guarded, ticket, code=now).status == 200
+    check_error(second_step(guarded, code=now), 401, "INVALID_CODE")
+    later = app_code(guarded.secret, 1)
+    assert second_step(guarded, code=later).status == 200
+    for code in (first, now, later):
+        check_error(second_step(guarded, code=code), 401, "INVALID_CODE")
 
 
 def test_one_code_in_fifty_posts_at_once(guarded, server):

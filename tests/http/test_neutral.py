@@ -7,6 +7,7 @@ import pytest
 from client import new_ip
 from kit import (BCRYPT, OTHER_PASSWORD, PASSWORD, Person, address, change, check_error, comparable,
                  login, processor_time, row, rows)
+from patience import wait_until
 from received import token_of
 
 SERVER = {}
@@ -108,7 +109,9 @@ def test_unknown_addresses_get_no_mail_and_leave_no_token(server, people):
     for path in ("/auth/forgot-password", "/auth/resend-verification"):
         api.post(path, ip=new_ip(), json={"email": people["unknown"]})
         api.post(path, ip=new_ip(), json={"email": people["disabled"]})
-    time.sleep(2)
+    wait_until(lambda: {r["state"] for who in ("unknown", "disabled") for kind in (
+        "forgot_password", "resend_verification") for r in rows(
+            server, "outbox", recipient=people[who], kind=kind)} == {"dropped"}, 20, "their end")
     assert not server.mail.all(people["unknown"])
     assert not server.mail.all(people["disabled"], "new password")
     assert not rows(server, "password_reset_tokens", email=people["unknown"])

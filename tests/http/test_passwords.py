@@ -115,11 +115,14 @@ def test_the_current_password_must_be_right(server, current):
 
 
 def test_a_megabyte_is_no_password(server):
-    before = processor_time(server)
-    answer = server.api().post("/auth/login", ip=new_ip(), json={
-        "email": "a@b.test", "password": "x" * 1_000_000})
-    check_error(answer, 413, "BODY_TOO_LARGE")
-    assert processor_time(server) - before < 0.020  # a hash takes more
+    took = []
+    for _ in range(3):
+        before = processor_time(server)
+        answer = server.api().post("/auth/login", ip=new_ip(), json={
+            "email": "a@b.test", "password": "x" * 1_000_000})
+        check_error(answer, 413, "BODY_TOO_LARGE")
+        took.append(processor_time(server) - before)
+    assert min(took) < 0.020  # a hash takes more
 
 
 # ---- imported accounts ----

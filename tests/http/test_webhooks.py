@@ -97,8 +97,8 @@ def test_payments_wait_for_the_part_that_handles_them(server, api):
 def test_what_stripe_did_not_sign_changes_nothing(server, api):
     before = count(server)
     body = json.dumps(event()).encode()
-    good = signed.stripe(WHSEC, body)
     now = int(time.time())
+    good = signed.stripe(WHSEC, body, at=now)
     value = good["Stripe-Signature"]
     for name, headers, sent in [
             ("none", {}, body), ("empty", {"Stripe-Signature": ""}, body),
@@ -265,6 +265,7 @@ def test_the_address_may_be_signed_with_its_port(server, api):
     assert json.loads(worked(server, f"{sid}:sent")["payload"])["Body"] == "h\u00e9 \U0001f600"
 
 
+@pytest.mark.bz_may("BZ0831")  # once a minute
 def test_a_json_body_of_twilio(server, api):
     sid = unique("SM")
     body = json.dumps({"MessageSid": sid, "MessageStatus": "sent"}).encode()
