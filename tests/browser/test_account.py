@@ -82,7 +82,7 @@ def set_up_app(page):
     """(secret, recovery codes) of an app that the page sets up."""
     page.click("#app-begin")
     page.wait_for_selector("#qr:visible")
-    assert page.evaluate("document.getElementById('qr').naturalWidth") > 0
+    page.wait_for_function("document.getElementById('qr').naturalWidth > 0")
     secret = page.inner_text("#secret").replace(" ", "")
     assert secret in page.get_attribute("#otpauth", "href")
     page.fill("#app-code", "12345")

@@ -15,7 +15,7 @@ from ports import free_port
 def accounts(n=1000):
     """The users of some other program: n of them, and who of them must come over with what."""
     when = datetime.datetime(2021, 3, 4, 5, 6, 7, 891000)
-    docs, good = [], {}
+    docs = []
     for i in range(n):
         doc = {"email": f"User{i}@Example.com", "hashed_password": BCRYPT, "name": f"User {i}",
                "is_verified": i % 2 == 0, "created_at": when + datetime.timedelta(days=i % 1500),
@@ -129,8 +129,10 @@ def test_a_repeat_doubles_nothing(shop, sqlite):
 
 
 @needs_mongo
-def test_an_interrupted_import_goes_on(shop, sqlite):
+def test_an_interrupted_import_goes_on(shop, mongo, sqlite):
     a = sqlite("a")
+    # The second half, from 500 on, is late.
+    mongo.fail(["getMore"], blockConnection=True, blockTimeMS=5000)
 
     def enough():
         try:
@@ -138,6 +140,7 @@ def test_an_interrupted_import_goes_on(shop, sqlite):
         except sqlite3.OperationalError:
             return False
     killed(["-s", a.url, "import", "mongo", shop.url], enough)
+    mongo.calm()
     half = len(a.users())
     assert 100 <= half < 982
     report = answer("-s", a.url, "import", "mongo", shop.url)

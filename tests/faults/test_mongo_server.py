@@ -10,6 +10,7 @@ from mongo_kit import (BACK_S, audit, check_load, drive, load_all, mongo, needs_
 
 WAITS = "for servers that are frozen, dead or slow"
 AT_ONCE_MS = 100     # a call that does not ask the server
+WAITED_MS = 1000     # one that does, of the 1500 that it waits
 
 pytestmark = needs_mongo
 
@@ -19,9 +20,9 @@ def test_down_at_start(replica_set, drive):
     driver = drive(replica_set.uri)
     first = driver.ask("ping")
     assert first.answer == "eunavail" and first.ms < 2500
-    for _ in range(20):
-        again = driver.ask("insert", "a@b.test")
-        assert again.answer == "eunavail" and again.ms < AT_ONCE_MS
+    again = [driver.ask("insert", "a@b.test") for _ in range(20)]
+    assert {done.answer for done in again} == {"eunavail"}
+    assert sorted(done.ms for done in again)[-2] < AT_ONCE_MS  # one may be the next that tries
     replica_set.start()
     up = time.monotonic()
     while driver.ask("ping").answer != "ok":
@@ -39,7 +40,7 @@ def test_one_worker_waits_for_a_dead_store(replica_set, drive):
     replica_set.kill()
     assert driver.ask("ping").answer == "eunavail"
     driver.load("insert", 8, 4, "x")
-    slow = [d for d in driver.loaded() if d.ms > AT_ONCE_MS]
+    slow = [d for d in driver.loaded() if d.ms > WAITED_MS]
     for d in slow:
         assert sum(e.at < d.at + d.ms and d.at < e.at + e.ms for e in slow) == 1, slow
     assert sum(d.ms for d in slow) < 5000
@@ -177,8 +178,8 @@ def test_more_callers_than_clients(replica_set, drive):
     replica_set.fail(["insert"], times=None, blockConnection=True, blockTimeMS=600)
     driver.load("insert", 8, 3, "x")
     done = driver.loaded()
-    refused = [d for d in done if d.answer == "eunavail"]
-    assert refused and max(d.ms for d in refused) < 500
+    refused = sorted(d.ms for d in done if d.answer == "eunavail")
+    assert refused and refused[len(refused) // 2] < 500 and refused[-1] < 500 + 2000
     assert sum(d.answer == "ok" for d in done) >= 6
     replica_set.calm()
     driver.ok("ping")

@@ -241,6 +241,7 @@ import socket, sys
 how = sys.argv[1]
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.bind(("127.0.0.1", 53))
+open(sys.argv[2], "w").close()
 while True:
     data, who = s.recvfrom(2000)
     if how == "silent":
@@ -257,14 +258,15 @@ def test_a_name_that_does_not_resolve(tmp_path, how):
         pytest.skip("iproute2 is not installed")
     (tmp_path / "resolv.conf").write_text("nameserver 127.0.0.1\n")
     (tmp_path / "sink.py").write_text(SINK)
+    ready, began = tmp_path / "ready", time.time()
     sink = "" if how == "no resolver" else (
-        f"{sys.executable} {tmp_path}/sink.py '{how}' & sink=$!\n"
-        "trap 'kill $sink' EXIT\nsleep 0.5\n")
-    begin_after = 0.5 if sink else 0
+        f"{sys.executable} {tmp_path}/sink.py '{how}' {ready} & sink=$!\n"
+        f"trap 'kill $sink' EXIT\nwhile [ ! -e {ready} ]; do sleep 0.05; done\n")
     done, seconds = in_namespace(
         f"ip link set lo up\nmount --bind {tmp_path}/resolv.conf /etc/resolv.conf\n{sink}"
         f"{CTL} integrations test stripe", network=True,
         env={k: v for k, v in providers.SECRETS.items() if k.startswith("STRIPE")})
+    begin_after = ready.stat().st_mtime - began if sink else 0
     assert done.returncode == 1, done
     assert "stripe at https://api.stripe.com" in done.stderr and "BZ0801" in done.stderr
     assert seconds - begin_after < STRIPE_S
