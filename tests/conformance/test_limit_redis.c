@@ -125,7 +125,7 @@ static void test_over_tcp(void **state)
     need_redis();
     port = free_port();
     redis_start(&s, port, NULL);
-    redis = redis_client(apr_psprintf(pool, "redis://localhost:%d/2", port), 2);
+    redis = patient_client(apr_psprintf(pool, "redis://localhost:%d/2", port), 2);
     for (int i = 0; i < 3; i++) {
         outcome o = call(redis, r, &a);
 
@@ -149,7 +149,7 @@ static void test_dead_addresses(void **state)
     need_redis();
     port = free_port();
     redis_start(&s, port, NULL);
-    redis = redis_client(apr_psprintf(pool, "redis://127.0.0.1:%d", port), 2);
+    redis = patient_client(apr_psprintf(pool, "redis://127.0.0.1:%d", port), 2);
     places[0] = place_at(free_port());
     places[1] = place_at(free_port());
     places[2] = place_at(port);
@@ -172,14 +172,14 @@ static void test_password(void **state)
 
     need_redis();
     redis_start(&s, 0, "s3cret/@");
-    redis = redis_client(apr_psprintf(pool, "redis+unix://:s3cret%%2F@%s", s.sock), 2);
+    redis = patient_client(apr_psprintf(pool, "redis+unix://:s3cret%%2F@%s", s.sock), 2);
     assert_int_not_equal(call(redis, r, &a).rv, APR_SUCCESS);
     reason_is(redis, "answered WRONGPASS");
     assert_fails_fast(redis);
-    redis = redis_client(s.url, 2);
+    redis = patient_client(s.url, 2);
     assert_int_not_equal(call(redis, r, &a).rv, APR_SUCCESS);
     reason_is(redis, "answered NOAUTH");
-    redis = redis_client(apr_psprintf(pool, "redis+unix://:s3cret%%2F%%40@%s?db=4", s.sock), 2);
+    redis = patient_client(apr_psprintf(pool, "redis+unix://:s3cret%%2F%%40@%s?db=4", s.sock), 2);
     assert_int_equal(call(redis, r, &a).rv, APR_SUCCESS);
     redis_end(&s);
 }
@@ -195,11 +195,11 @@ static void test_user_of_its_own(void **state)
     assert_true(redis_do(&server,
                          "ACL SETUSER bizapi on >pw ~bizapi:rl:* resetchannels -@all +eval "
                          "+evalsha +select +time +llen +lindex +lpop +rpush +del +pexpire"));
-    redis = redis_client(apr_psprintf(pool, "redis+unix://bizapi:pw@%s?db=1", server.sock), 2);
+    redis = patient_client(apr_psprintf(pool, "redis+unix://bizapi:pw@%s?db=1", server.sock), 2);
     assert_int_equal(call(redis, r, &a).rv, APR_SUCCESS);
     assert_int_equal(call(redis, r, &a).rv, APR_SUCCESS);
     assert_false(call(redis, r, &a).v.allowed);
-    redis = redis_client(apr_psprintf(pool, "redis+unix://bizapi:wrong@%s", server.sock), 2);
+    redis = patient_client(apr_psprintf(pool, "redis+unix://bizapi:wrong@%s", server.sock), 2);
     assert_int_not_equal(call(redis, r, &a).rv, APR_SUCCESS);
 }
 
@@ -211,7 +211,7 @@ static void test_keys(void **state)
     long long ttl;
 
     need_redis();
-    redis = redis_client(server.url, 2);
+    redis = patient_client(server.url, 2);
     assert_true(call(redis, r, &v4).v.allowed);
     assert_true(call(redis, r, &v6).v.allowed);
     assert_int_equal(redis_number(&server, "LLEN", key_of(r, "0a000001")), 1);
@@ -231,7 +231,7 @@ static void test_server_clock_set_back(void **state)
     limit_redis *redis;
 
     need_redis();
-    redis = redis_client(server.url, 2);
+    redis = patient_client(server.url, 2);
     /* What an hour ahead looks like from now. */
     for (int i = 0; i < 3; i++) {
         assert_true(redis_do(&server, "RPUSH %s %lld", key_of(r, "0a000001"),

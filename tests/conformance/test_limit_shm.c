@@ -470,6 +470,10 @@ static void test_taken_over_while_counting(void **state)
     assert_int_equal(atomic_load(&d->wrong), 0);
 }
 
+/* Who waits for a holder that is dead or stands still waits for ever; who does not takes
+ * microseconds, and a machine that stalls takes some of them for longer. */
+enum { SOON = 5 * SECOND };
+
 /* Whoever is asked for in this set needs its lock, which the child holds. */
 static pid_t hold_lock(limit_shm *shm, unsigned set)
 {
@@ -510,7 +514,7 @@ static void test_killed_holder(void **state)
         assert_int_equal(waitid(P_PID, (id_t)pid, &info, WEXITED | (reaped ? 0 : WNOWAIT)), 0);
         start = limit_now();
         v = ask(shm, r, &a);
-        assert_true(limit_now() - start < 20000);
+        assert_true(limit_now() - start < SOON);
         assert_true(v.allowed);
         assert_false(v.crowded);
         assert_int_equal(ask_times(shm, r, &a, 9), 2);
@@ -536,10 +540,10 @@ static void test_stopped_holder(void **state)
     pid = hold_lock(shm, 2);
     start = limit_now();
     assert_int_equal(ask_times(shm, r, &known, 9), 2);
-    assert_true(limit_now() - start < 50000);
+    assert_true(limit_now() - start < SOON);
     start = limit_now();
     v = ask(shm, r, &fresh);
-    assert_in_range(limit_now() - start, 90000, 400000);
+    assert_in_range(limit_now() - start, 90000, 90000 + SOON);
     assert_false(v.allowed);
     assert_int_equal(v.retry_after, 1);
     kill(pid, SIGKILL);
@@ -583,7 +587,7 @@ static void test_killed_at_any_instruction(void **state)
             int64_t start = limit_now();
 
             assert_int_equal(ask_times(s.shm, s.rule, &a, 9), 4); /* every place can be had */
-            assert_true(limit_now() - start < 50000);
+            assert_true(limit_now() - start < SOON);
         }
     }
     munmap(s.record, sizeof(record));

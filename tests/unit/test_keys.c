@@ -293,13 +293,13 @@ static void test_rotation_waits_for_the_lock(void **state)
     lock = open(in_keys(".lock"), O_RDWR);
     assert_true(lock >= 0);
     assert_int_equal(flock(lock, LOCK_EX), 0);
+    start = apr_time_now();
     pid = fork();
     if (pid == 0) {
         apr_sleep(300 * 1000);
         _exit(0); /* the last holder ends: as a killed one does */
     }
     close(lock);
-    start = apr_time_now();
     rotated();
     assert_true(apr_time_now() - start >= 250 * 1000);
     assert_true(apr_time_now() - start < apr_time_from_sec(5));

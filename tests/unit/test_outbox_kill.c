@@ -5,7 +5,7 @@
 #include <pthread.h>
 #include <time.h>
 
-enum { USERS = 500, KILLS = 40 };
+enum { USERS = 500 };
 
 /* Two rows for each of many users; their ids. */
 static const char **many_rows(void)
@@ -108,11 +108,9 @@ static void killed_workers_lose_and_double_nothing(void **state)
             execl(program, program, "worker", folder, (char *)NULL);
             _exit(127);
         }
-        /* At first so soon that many die while they start or hold a row, then later, and later
-         * still where a start takes longer than that. */
-        usleep(PATIENCE *
-               (useconds_t)(2000 +
-                            rand_r(&seed) % (rounds < KILLS ? 40000 : 400000 + 20000 * rounds)));
+        /* At first so soon that many die while they start or hold a row, then later, and so little
+         * later each time that many die at work, however long a start takes. */
+        usleep(PATIENCE * (useconds_t)(2000 + rand_r(&seed) % (40000 + 50 * rounds * rounds)));
         kill(pid, SIGKILL);
         waitpid(pid, NULL, 0);
         killed_at_work += queued() < left;

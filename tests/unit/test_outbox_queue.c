@@ -156,6 +156,13 @@ static void a_batch_goes_over_one_connection(void **state)
     free(journal);
 }
 
+static int by_size(const void *a, const void *b)
+{
+    apr_time_t one = *(const apr_time_t *)a, two = *(const apr_time_t *)b;
+
+    return one < two ? -1 : one > two;
+}
+
 /* Rows beyond number: a claim walks an index, whatever waits behind the row that it takes. */
 static void a_claim_among_a_hundred_thousand(void **state)
 {
@@ -177,19 +184,22 @@ static void a_claim_among_a_hundred_thousand(void **state)
                          .conds = conds,
                          .n_conds = COUNT(conds)};
     store_change changes[] = {STORE_SET_TIME(OUTBOX_DUE_AT, apr_time_now() + 3600000000)};
-    apr_time_t begin;
+    apr_time_t took[50];
     store_doc *row;
 
     put_old(OUTBOX_FORGOT, "nobody@example.net", NULL, NULL, 100);
     assert_int_equal(system(more), 0);
     assert_int_equal(count(COLL_OUTBOX), 100001);
     assert_int_equal(work(worker("off")), OUTBOX_BATCH);
-    begin = apr_time_now();
-    for (int i = 0; i < 50; i++)
+    for (int i = 0; i < 50; i++) {
+        apr_time_t begin = apr_time_now();
+
         assert_ok(store_claim(st, pool, &query, changes, 1, &row));
-    begin = apr_time_now() - begin;
-    print_message("a claim among 100001 rows took %d us\n", (int)(begin / 50));
-    assert_true(begin / 50 < apr_time_from_msec(50));
+        took[i] = apr_time_now() - begin;
+    }
+    qsort(took, 50, sizeof(took[0]), by_size);
+    print_message("a claim among 100001 rows took %d us\n", (int)took[25]);
+    assert_true(took[25] < apr_time_from_msec(50));
 }
 
 /* As a server writes it that is still to be upgraded. */

@@ -124,19 +124,28 @@ static void other_forms_never_match(void **state)
     assert_int_equal(biz_password_verify("", ""), APR_EMISMATCH);
 }
 
+static double seconds_of(const struct rusage *used)
+{
+    return (double)(used->ru_utime.tv_sec + used->ru_stime.tv_sec) +
+           (double)(used->ru_utime.tv_usec + used->ru_stime.tv_usec) / 1e6;
+}
+
+/* The least of five: a machine that is held up counts some of that as ours. */
 static double verify_seconds(const char *hash)
 {
-    struct rusage before, after;
+    double least = 1e9;
 
-    getrusage(RUSAGE_THREAD, &before);
     for (int i = 0; i < 5; i++) {
+        struct rusage before, after;
+        double took;
+
+        getrusage(RUSAGE_THREAD, &before);
         biz_password_verify("a wrong password", hash);
+        getrusage(RUSAGE_THREAD, &after);
+        took = seconds_of(&after) - seconds_of(&before);
+        least = took < least ? took : least;
     }
-    getrusage(RUSAGE_THREAD, &after);
-    return (double)(after.ru_utime.tv_sec - before.ru_utime.tv_sec) +
-           (double)(after.ru_utime.tv_usec - before.ru_utime.tv_usec) / 1e6 +
-           (double)(after.ru_stime.tv_sec - before.ru_stime.tv_sec) +
-           (double)(after.ru_stime.tv_usec - before.ru_stime.tv_usec) / 1e6;
+    return least;
 }
 
 /* Processor time, so that a busy machine does not matter much; the bounds are wide for the rest. */
@@ -147,7 +156,7 @@ static void an_unknown_account_costs_what_a_known_one_costs(void **state)
         NULL, "", "!disabled", "$2a$16$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW"};
     double known = verify_seconds(argon2id_ours);
 
-    assert_true(known > 0.005);
+    assert_true(known > 0.001);
     for (size_t i = 0; i < COUNT(others); i++) {
         double unknown = verify_seconds(others[i]);
 

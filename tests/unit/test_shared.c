@@ -148,7 +148,7 @@ static void places_are_taken_and_given_back(void **state)
     assert_int_equal(biz_hash_enter(shared, room_for(2), 0, &c), APR_TIMEUP);
     start = apr_time_now();
     assert_int_equal(biz_hash_enter(shared, room_for(2), 50000, &c), APR_TIMEUP);
-    assert_in_range(apr_time_now() - start, 45000, 2000000);
+    assert_in_range(apr_time_now() - start, 45000, 10000000);
     assert_int_equal(words_in_use(shared->hash_waiter, BIZ_HASH_WAIT), 0);
     biz_hash_leave(shared, a);
     assert_int_equal(biz_hash_enter(shared, room_for(2), 0, &c), APR_SUCCESS);
@@ -233,10 +233,10 @@ static void who_died_in_the_queue_holds_nobody_up(void **state)
 
     atomic_store(&shared->hash_waiter[0], (uint32_t)dead_pid());
     assert_int_equal(biz_hash_enter(shared, room_for(1), 10 * SECOND, &place), APR_SUCCESS);
-    assert_true(apr_time_now() - start < SECOND / 2);
+    assert_true(apr_time_now() - start < 5 * SECOND);
     atomic_store(&shared->hash_owner[0], (uint32_t)dead_pid());
     assert_int_equal(biz_hash_enter(shared, room_for(1), 10 * SECOND, &place), APR_SUCCESS);
-    assert_true(apr_time_now() - start < SECOND / 2);
+    assert_true(apr_time_now() - start < 5 * SECOND);
     biz_hash_leave(shared, place);
 }
 
@@ -255,11 +255,13 @@ static void *stand_in_line(void *data)
     return NULL;
 }
 
-/* Else who has bad luck waits until the time is up, while others come and go. */
+/* Else who has bad luck waits until the time is up, while others come and go. Who has waited for a
+ * second stands behind anew: where the machine stalls for as long the test is played again. */
 static void who_comes_first_is_served_first(void **state)
 {
+    apr_time_t begin = apr_time_now();
     pthread_t threads[IN_LINE];
-    int first, second;
+    int first, second, in_line = 1;
 
     atomic_store(&served, 0);
     assert_int_equal(biz_hash_enter(shared, room_for(2), 0, &first), APR_SUCCESS);
@@ -275,9 +277,14 @@ static void who_comes_first_is_served_first(void **state)
     biz_hash_leave(shared, first); /* one place for all six */
     for (int i = 0; i < IN_LINE; i++) {
         pthread_join(threads[i], NULL);
-        assert_int_equal(atomic_load(&served_as[i]), i);
+        in_line &= atomic_load(&served_as[i]) == i;
     }
     biz_hash_leave(shared, second);
+    if (!in_line && apr_time_now() - begin > SECOND * 4 / 5) {
+        who_comes_first_is_served_first(state);
+        return;
+    }
+    assert_true(in_line);
     assert_int_equal(words_in_use(shared->hash_owner, BIZ_HASH_SLOTS), 0);
 }
 
