@@ -132,7 +132,6 @@ static void test_refusals_do_not_extend(void **state)
     const backend *b = need(state);
     const limit_rule *r = rule(5);
     const limit_addr a = addr("192.0.2.1");
-
     int64_t begin = limit_now();
 
     assert_int_equal(ask_times(b, r, &a, 5), 5);

@@ -405,7 +405,7 @@ static void a_store_that_is_down(void **state)
 
     (void)state;
     assert_status(store_get(down, pool, COLL_USERS, "usr_x", &doc), STORE_EUNAVAIL);
-    assert_in_range(apr_time_now() - begin, 0, 10000000); /* not the 30 s of libmongoc */
+    assert_in_range(apr_time_now() - begin, 0, 1500000);
     assert_status(
         store_get_two(down, pool, COLL_SESSIONS, "ses_x", SESSION_USER_ID, COLL_USERS, &doc, &doc),
         STORE_EUNAVAIL);
@@ -423,7 +423,7 @@ static void a_store_that_is_down(void **state)
     assert_status(store_ping(down, pool), STORE_EUNAVAIL);
     assert_status(store_migrate(down, pool), STORE_EUNAVAIL);
     assert_status(store_check(down, pool, &report), STORE_EUNAVAIL);
-    assert_in_range(apr_time_now() - begin, 0, 13 * 1500000 + 10000000);
+    assert_in_range(apr_time_now() - begin, 0, 13 * 1500000);
     assert_in_range(log_lines, 1, 3);
     assert_memory_equal(log_line, "BZ02", 4);
 }

@@ -20,8 +20,6 @@ from patience import wait_until
 
 ROOT = os.geteuid() == 0
 CTL = BUILD / "bizapictl"
-TWO_CALLS_S = 8  # of Google and OSRM, or of the weather tried twice: 4 s each at the most
-STRIPE_S = 15    # connecting may take 3 s of the 20 s of a call
 BUNDLE = "/etc/ssl/certs/ca-certificates.crt"  # what libcurl trusts on Debian
 
 
@@ -41,7 +39,7 @@ def test_the_breaker_opens_at_five_and_closes_after_the_probe(salon, world):
     world.osrm.fault(status=503, times=None)
     for i in range(8):
         answer, seconds = ask(server, "route")
-        assert answer.data["provider"] == "estimate" and seconds < (4 if i else 4 + 4)
+        assert answer.data["provider"] == "estimate" and seconds < (2 if i else 6)
     assert len(world.google_routes.requests) == 5 and world.stripe.connections == 0
     assert status_of(server, "google_maps") == "degraded"
     opened = time.monotonic()
@@ -61,13 +59,13 @@ def test_retry_after_is_honoured(salon, world):
     server = salon("openweather")
     world.openweather.fault(status=503, headers={"Retry-After": "1"})
     answer, seconds = ask(server, "weather")
-    assert answer.data["available"] is True and 1 <= seconds < 4
+    assert answer.data["available"] is True and 1 <= seconds < 3
     first, second = world.openweather.requests
     assert second.at - first.at >= 1
     # Longer than the call may take: the fallback, at once.
     world.openweather.fault(status=503, headers={"Retry-After": "120"})
     answer, seconds = ask(server, "weather")
-    assert answer.data == {"available": False} and seconds < 4
+    assert answer.data == {"available": False} and seconds < 1
     assert len(world.openweather.requests) == 3
 
 
@@ -103,9 +101,9 @@ def test_what_is_no_answer_is_the_fallback(salon, broken, world, name):
     for provider in (world.google_routes, world.osrm, world.openweather):
         provider.fault(**providers.BROKEN[name], times=None)
     route, seconds = ask(broken, "route", booking)
-    assert route.data["provider"] == "estimate" and seconds < TWO_CALLS_S
+    assert route.data["provider"] == "estimate" and seconds < 5
     weather, seconds = ask(broken, "weather", booking)
-    assert weather.data == {"available": False} and seconds < TWO_CALLS_S
+    assert weather.data == {"available": False} and seconds < 5
     assert workers <= set(broken.children()), "no worker died"
     log = broken.log_text()
     for provider in ("osrm", "openweather"):
@@ -142,7 +140,8 @@ def test_a_redirect_is_not_followed(salon, world, where):
     for status in (301, 302, 307, 308):
         world.openweather.faults.clear()
         world.openweather.fault(redirect=target, status=status, times=None)
-        assert ask(server, "weather")[0].data == {"available": False}
+        answer, seconds = ask(server, "weather")
+        assert answer.data == {"available": False} and seconds < 2
     assert world.stripe.connections == 0 and len(world.openweather.requests) == 4
     assert "redirects are not followed" in server.log_text()
 
@@ -179,9 +178,9 @@ def test_requests_get_the_fallback_of_strangers(salon, world, tls_server, monkey
             monkeypatch.setattr(world.each[name], "url", url)
         server = salon("google_maps", "openweather")
         route, seconds = ask(server, "route")
-        assert route.data["provider"] == "estimate" and seconds < TWO_CALLS_S
+        assert route.data["provider"] == "estimate" and seconds < 5
         weather, seconds = ask(server, "weather")
-        assert weather.data == {"available": False} and 1.5 < seconds < TWO_CALLS_S
+        assert weather.data == {"available": False} and 1.5 < seconds < 5
     for name, (url, word) in places.items():
         line, = [text for text in server.log_text().splitlines() if f"BZ0801: {name} at" in text]
         assert url in line and word in line.lower(), line
@@ -221,7 +220,7 @@ def test_the_right_certificate_is_accepted(pki, tls_server):
 def test_another_certificate_is_refused_and_told(pki, tls_server, certificate, options, word):
     port = tls_server(certificate, *options)
     done, seconds = ask_over_tls(pki, port)
-    assert done.returncode == 1 and seconds < STRIPE_S, done
+    assert done.returncode == 1 and seconds < 5, done
     line, = [text for text in done.stderr.splitlines() if "BZ0801" in text]
     assert f"stripe at https://localhost:{port}" in line and word in line, line
     assert providers.MARK not in done.stdout + done.stderr
@@ -230,7 +229,7 @@ def test_another_certificate_is_refused_and_told(pki, tls_server, certificate, o
 def test_a_handshake_that_stalls_is_ended(pki):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         done, seconds = ask_over_tls(pki, silent.getsockname()[1])
-        assert done.returncode == 1 and 2.5 < seconds < STRIPE_S, (done, seconds)
+        assert done.returncode == 1 and 2.5 < seconds < 5, (done, seconds)
         assert done.stderr.count(f"BZ0801: stripe at https://localhost:{silent.getsockname()[1]}") == 1
 
 
@@ -269,5 +268,5 @@ def test_a_name_that_does_not_resolve(tmp_path, how):
     begin_after = ready.stat().st_mtime - began if sink else 0
     assert done.returncode == 1, done
     assert "stripe at https://api.stripe.com" in done.stderr and "BZ0801" in done.stderr
-    assert seconds - begin_after < STRIPE_S
+    assert seconds - begin_after < 4.5, "the time-out of a connection is 3 s"
     assert how != "silent" or seconds - begin_after > 2.5, "somebody was asked, and did not answer"

@@ -65,9 +65,9 @@ def test_other_routes_are_as_fast_while_providers_hang(salon, world):
           f"{len(ends)} requests met them, {p99[0]:.1f} ms at a server beside it; medians "
           f"{median[1]:.1f} and {median[0]:.1f} ms")
     # Half of the workers wait for 4 s and more; whoever waits for one of those waits that long.
-    assert p99[1] < p99[0] + 2000
+    assert p99[1] < p99[0] + 500
     # Google, then OSRM: 4 s each, and no queue before either.
-    assert max(seconds for seconds, _ in ends) < 8 + 4
+    assert max(seconds for seconds, _ in ends) < 8 + 3
     assert {d.get("provider", "weather") for _, d in ends} <= {"estimate", "weather"}
     assert all(d == {"available": False} for _, d in ends if "provider" not in d)
     assert len(world.google_routes.requests) <= 4 + 4, "four at once, twice at most in that time"
@@ -92,13 +92,13 @@ def test_live_tests_of_what_hangs_leave_the_workers_alone(salon, world):
         for _ in range(20):
             begin = time.monotonic()
             assert server.api().get("/health/live", ip=new_ip()).status == 200
-            assert time.monotonic() - begin < 3, "it waits for one of those that hang, 4 s"
+            assert time.monotonic() - begin < 1
         answers = [each.result() for each in pending]
     made = [(a, s) for a, s in answers if a.status == 200]
     assert 1 <= len(made) <= 4 and len(world.openweather.requests) == len(made)
     for answer, seconds in made:
         assert answer.data["ok"] is False and "openweather: " in answer.data["error"]
-        assert seconds < 4 + 3
+        assert seconds < 4 + 2
     busy = [a for a, s in answers if a.status == 503]
     assert len(busy) == 10 - len(made)
     for answer in busy:

@@ -114,7 +114,7 @@ def test_what_stripe_may_say(run, world, fault, code, tries, log):
     assert answer["code"] == code, answer
     assert len(world.stripe.requests) == tries
     assert len({r.headers["idempotency-key"] for r in world.stripe.requests}) == 1
-    assert time.monotonic() - begin < 20
+    assert time.monotonic() - begin < 8
     if code == "PAYMENT_FAILED":
         assert answer["message"] == "Your card was declined."
     if "Retry-After" in str(fault):
@@ -132,4 +132,4 @@ def test_a_passing_fault_is_not_seen(run, world):
     world.stripe.fault(status=503, headers={"Retry-After": "1"})
     begin = time.monotonic()
     assert run("create", log=["BZ0801"])["code"] == "OK"
-    assert 1 <= time.monotonic() - begin
+    assert 1 <= time.monotonic() - begin < 6

@@ -1,7 +1,6 @@
 """Where an account is signed in: devices, their names, the mail about a new one, and "last seen"
 without a write for each request."""
 import json
-import statistics
 import threading
 import time
 
@@ -228,12 +227,10 @@ def test_a_store_that_takes_no_writes_costs_one_request_once(make_server):
     db.execute("BEGIN IMMEDIATE")
     try:
         assert person.me().status == 200  # waits for the lock, and goes on
-        took = []
+        begin = time.monotonic()
         for _ in range(20):
-            begin = time.monotonic()
             assert once(server, "GET", "/auth/me", token=person.access).status == 200
-            took.append(time.monotonic() - begin)
-        assert statistics.median(took) < 1, "they wait for the lock, too"
+        assert time.monotonic() - begin < 1.5
     finally:
         db.execute("ROLLBACK")
         db.close()

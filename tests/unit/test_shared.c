@@ -148,7 +148,7 @@ static void places_are_taken_and_given_back(void **state)
     assert_int_equal(biz_hash_enter(shared, room_for(2), 0, &c), APR_TIMEUP);
     start = apr_time_now();
     assert_int_equal(biz_hash_enter(shared, room_for(2), 50000, &c), APR_TIMEUP);
-    assert_in_range(apr_time_now() - start, 45000, 10000000);
+    assert_in_range(apr_time_now() - start, 45000, 2000000);
     assert_int_equal(words_in_use(shared->hash_waiter, BIZ_HASH_WAIT), 0);
     biz_hash_leave(shared, a);
     assert_int_equal(biz_hash_enter(shared, room_for(2), 0, &c), APR_SUCCESS);
@@ -233,10 +233,10 @@ static void who_died_in_the_queue_holds_nobody_up(void **state)
 
     atomic_store(&shared->hash_waiter[0], (uint32_t)dead_pid());
     assert_int_equal(biz_hash_enter(shared, room_for(1), 10 * SECOND, &place), APR_SUCCESS);
-    assert_true(apr_time_now() - start < 5 * SECOND);
+    assert_true(apr_time_now() - start < SECOND / 2);
     atomic_store(&shared->hash_owner[0], (uint32_t)dead_pid());
     assert_int_equal(biz_hash_enter(shared, room_for(1), 10 * SECOND, &place), APR_SUCCESS);
-    assert_true(apr_time_now() - start < 5 * SECOND);
+    assert_true(apr_time_now() - start < SECOND / 2);
     biz_hash_leave(shared, place);
 }
 
